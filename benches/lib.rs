@@ -1,0 +1,1 @@
+//! Fixed shapes and seeded inputs of the benches.

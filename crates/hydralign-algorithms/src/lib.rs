@@ -1,0 +1,1 @@
+//! SFT, reward modelling, Hydra-SFT and PPO.

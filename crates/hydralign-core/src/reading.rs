@@ -1,0 +1,110 @@
+use crate::{CoreError, Role};
+use burn::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that an objective may read, by role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reading {
+    /// log π(y_t | x, y_<t) of each response token. Packed `[tokens]`.
+    Logprobs(Role),
+    /// Entropy of the distribution that predicts each response token, in nats. Packed `[tokens]`.
+    Entropy(Role),
+    /// V of the state *before* each response token. Packed `[tokens]`.
+    Values(Role),
+    /// Scalar head at the last real token of each row. `[rows]`.
+    Score(Role),
+}
+
+impl Reading {
+    /// The role that answers.
+    pub fn role(self) -> Role {
+        match self {
+            Reading::Logprobs(r) | Reading::Entropy(r) | Reading::Values(r) | Reading::Score(r) => {
+                r
+            }
+        }
+    }
+
+    /// True if the reading needs the LM head.
+    pub fn needs_logits(self) -> bool {
+        matches!(self, Reading::Logprobs(_) | Reading::Entropy(_))
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Reading::Logprobs(_) => "log-probabilities",
+            Reading::Entropy(_) => "entropies",
+            Reading::Values(_) => "values",
+            Reading::Score(_) => "scores",
+        };
+        write!(f, "{what} of the {}", self.role())
+    }
+}
+
+/// Whether a reading is differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gradient {
+    /// No graph is kept.
+    Off,
+    /// The graph back to the trainable weights is kept.
+    On,
+}
+
+/// One reading and whether it is differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What to read.
+    pub reading: Reading,
+    /// Whether to keep its graph.
+    pub gradient: Gradient,
+}
+
+impl Request {
+    /// A reading without a graph.
+    pub fn constant(reading: Reading) -> Self {
+        Self { reading, gradient: Gradient::Off }
+    }
+
+    /// A reading that is differentiated.
+    pub fn differentiable(reading: Reading) -> Self {
+        Self { reading, gradient: Gradient::On }
+    }
+}
+
+/// The answers to a set of requests, one vector each.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    readings: BTreeMap<Reading, Tensor<1>>,
+}
+
+impl Outputs {
+    /// No answers yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an answer.
+    pub fn insert(&mut self, reading: Reading, value: Tensor<1>) {
+        self.readings.insert(reading, value);
+    }
+
+    /// The answer to a reading.
+    ///
+    /// # Errors
+    /// [`CoreError::MissingReading`] if it was not requested.
+    pub fn get(&self, reading: Reading) -> Result<Tensor<1>, CoreError> {
+        self.readings.get(&reading).cloned().ok_or(CoreError::MissingReading { reading })
+    }
+
+    /// The answer to a reading, on the host.
+    ///
+    /// # Errors
+    /// [`CoreError::MissingReading`] if it was not requested.
+    pub fn to_vec(&self, reading: Reading) -> Result<Vec<f32>, CoreError> {
+        let data = self.get(reading)?.into_data().convert::<f32>();
+        data.into_vec().map_err(|e| CoreError::Other(format!("{e:?}").into()))
+    }
+}

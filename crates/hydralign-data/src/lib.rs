@@ -1,0 +1,1 @@
+//! Tokenizers, prompt and preference files, and the shipped task.

@@ -1,0 +1,1 @@
+//! Operations and allocators that need unsafe code or a backward of their own.

@@ -1,0 +1,1 @@
+//! Bytes of an alignment run: predicted per phase and measured.

@@ -1,0 +1,1 @@
+//! Decoder families, LoRA, heads, the model bank, Hugging Face and PEFT files.

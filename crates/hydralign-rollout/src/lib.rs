@@ -1,0 +1,1 @@
+//! Samplers, the generation engine and the collection of experience.

@@ -1,0 +1,1 @@
+//! Recipe configuration, run folders, metrics, progress and plots.

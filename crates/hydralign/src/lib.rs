@@ -1,0 +1,1 @@
+//! Facade: the crates of hydralign under one name, and a prelude.
