@@ -11,6 +11,7 @@ mod episode;
 mod error;
 mod objective;
 mod observer;
+pub mod random;
 mod reading;
 mod reward;
 mod roles;

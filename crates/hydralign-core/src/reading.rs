@@ -105,6 +105,6 @@ impl Outputs {
     /// [`CoreError::MissingReading`] if it was not requested.
     pub fn to_vec(&self, reading: Reading) -> Result<Vec<f32>, CoreError> {
         let data = self.get(reading)?.into_data().convert::<f32>();
-        data.into_vec().map_err(|e| CoreError::Other(format!("{e:?}").into()))
+        data.try_into_vec::<f32>().map_err(|e| CoreError::Other(format!("{e:?}").into()))
     }
 }

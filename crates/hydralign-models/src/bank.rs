@@ -1,0 +1,165 @@
+use crate::block::Lens;
+use crate::{Adapter, ModelError, ScalarHead, Start, Trunk};
+use burn::module::Module;
+use burn::tensor::Device;
+use hydralign_core::random::sub_seed;
+use hydralign_core::{CoreError, Gradient, Role};
+use hydralign_placement::{AdapterSpec, AdapterStart, LoraShape, Placement, Source, View};
+
+/// Owner of every trunk, adapter and head of a run.
+///
+/// Roles are views, chosen by an argument of each pass; nothing is switched on or off.
+/// Trunks that the placement counts separately are held separately, even if they start equal.
+#[derive(Module, Debug)]
+pub struct ModelBank {
+    pub(crate) trunks: Vec<Trunk>,
+    /// In the order of the placement's adapters.
+    pub(crate) adapters: Vec<Adapter>,
+    pub(crate) critic_head: Option<ScalarHead>,
+    pub(crate) reward_head: Option<ScalarHead>,
+    #[module(skip)]
+    pub(crate) placement: Placement,
+}
+
+impl ModelBank {
+    /// Builds what a placement describes from the checkpoints that the run starts from.
+    ///
+    /// Fresh adapters and heads are drawn from `seed`. The critic's head starts as a copy of the
+    /// reward head. A reward head is made only where it is about to be trained.
+    ///
+    /// # Errors
+    /// An invalid placement; a checkpoint without the adapter or head that the placement needs;
+    /// a checkpoint with an adapter that the placement would ignore.
+    pub fn new(
+        placement: &Placement,
+        start: &Start<'_>,
+        lora: &LoraShape,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        placement.validate()?;
+        check_start_adapters(placement, start)?;
+        let trunks = placement.trunks.iter();
+        let trunks = trunks.map(|t| start.of(t.source).trunk.duplicate(t.trainable)).collect();
+        let adapters = placement.adapters.iter();
+        let adapters = adapters
+            .map(|spec| build_adapter(placement, spec, start, lora, seed))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            trunks,
+            adapters,
+            critic_head: build_head(placement, Role::Critic, start, seed)?,
+            reward_head: build_head(placement, Role::Reward, start, seed)?,
+            placement: placement.clone(),
+        })
+    }
+
+    /// What the bank was built from.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// A trunk by its index in the placement.
+    pub fn trunk(&self, index: usize) -> Option<&Trunk> {
+        self.trunks.get(index)
+    }
+
+    /// An adapter by its name.
+    pub fn adapter(&self, name: &str) -> Option<&Adapter> {
+        let index = self.placement.adapters.iter().position(|a| a.name == name)?;
+        self.adapters.get(index)
+    }
+
+    /// The scalar head of a role.
+    pub fn head(&self, role: Role) -> Option<&ScalarHead> {
+        match role {
+            Role::Critic => self.critic_head.as_ref(),
+            Role::Reward => self.reward_head.as_ref(),
+            Role::Actor | Role::Reference => None,
+        }
+    }
+
+    /// The device that the weights live on, without autodiff.
+    pub fn device(&self) -> Device {
+        self.trunks[0].device()
+    }
+
+    pub(crate) fn look<'a>(
+        &'a self,
+        view: &View,
+        gradient: Gradient,
+    ) -> Result<(&'a Trunk, Lens<'a>), CoreError> {
+        let adapter = view.adapter.as_deref().and_then(|name| self.adapter(name));
+        let trunk = self.trunks.get(view.trunk);
+        let trunk = trunk.ok_or_else(|| CoreError::Other("view of a trunk not built".into()))?;
+        Ok((trunk, Lens { adapter, gradient }))
+    }
+}
+
+fn build_adapter(
+    placement: &Placement,
+    spec: &AdapterSpec,
+    start: &Start<'_>,
+    lora: &LoraShape,
+    seed: u64,
+) -> Result<Adapter, ModelError> {
+    match spec.start {
+        AdapterStart::Fresh => {
+            let trunk = &start.of(placement.trunks[spec.trunk].source).trunk;
+            let shape = &trunk.architecture.shape;
+            let seed = sub_seed(seed, &spec.name);
+            Ok(Adapter::fresh(shape, lora, spec.trainable, seed, &trunk.device()))
+        }
+        AdapterStart::CopyOf(checkpoint) => start
+            .of(checkpoint)
+            .adapter
+            .as_ref()
+            .map(|a| a.duplicate(spec.trainable))
+            .ok_or(ModelError::NoStartAdapter { checkpoint }),
+    }
+}
+
+fn build_head(
+    placement: &Placement,
+    role: Role,
+    start: &Start<'_>,
+    seed: u64,
+) -> Result<Option<ScalarHead>, ModelError> {
+    if !placement.views.contains_key(&role) {
+        return Ok(None);
+    }
+    let trainable = placement.head_trainable(role);
+    if let Some(head) = &start.reward.reward_head {
+        return Ok(Some(head.duplicate(trainable)));
+    }
+    let fresh_is_fine = role == Role::Reward && trainable;
+    if !fresh_is_fine {
+        return Err(ModelError::NoRewardHead { role });
+    }
+    let trunk = &start.reward.trunk;
+    let hidden = trunk.architecture.shape.hidden;
+    let seed = sub_seed(seed, "reward head");
+    Ok(Some(ScalarHead::fresh(hidden, trainable, seed, &trunk.device())))
+}
+
+/// A checkpoint's own adapter must reach every role that starts from that checkpoint.
+fn check_start_adapters(placement: &Placement, start: &Start<'_>) -> Result<(), ModelError> {
+    for (&role, view) in &placement.views {
+        let source = match role {
+            Role::Actor | Role::Reference => Source::Policy,
+            Role::Critic | Role::Reward => Source::Reward,
+        };
+        let starts_from_adapter = view
+            .adapter
+            .as_deref()
+            .and_then(|name| placement.adapter(name))
+            .is_some_and(|a| matches!(a.start, AdapterStart::CopyOf(_)));
+        if start.of(source).adapter.is_some() && !starts_from_adapter {
+            return Err(ModelError::StartAdapterIgnored {
+                checkpoint: source,
+                placement: placement.name.clone(),
+                role,
+            });
+        }
+    }
+    Ok(())
+}

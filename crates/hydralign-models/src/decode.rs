@@ -1,0 +1,63 @@
+use crate::ModelBank;
+use crate::cache::Cache;
+use crate::read::check_tokens;
+use burn::tensor::Tensor;
+use hydralign_core::{CoreError, Decoder, Gradient, Role};
+
+impl Decoder for ModelBank {
+    type Cache = Cache;
+
+    fn prefill(
+        &self,
+        role: Role,
+        prompts: &[&[u32]],
+        capacity: usize,
+    ) -> Result<(Cache, Tensor<2>), CoreError> {
+        let (trunk, lens) = self.look(self.placement.view(role)?, Gradient::Off)?;
+        let (shape, context) = (&trunk.architecture.shape, trunk.architecture.context);
+        let width = prompts.iter().map(|p| p.len()).max().ok_or(CoreError::EmptyBatch)?;
+        for (row, prompt) in prompts.iter().enumerate() {
+            if prompt.is_empty() {
+                return Err(CoreError::EmptyPrompt { row });
+            }
+            let needed = prompt.len() + capacity;
+            if needed > context {
+                return Err(CoreError::ContextExceeded { row, needed, context });
+            }
+            check_tokens(row, prompt, shape.vocab)?;
+        }
+        let mut tokens = vec![0; prompts.len() * width];
+        for (row, prompt) in tokens.chunks_mut(width).zip(prompts) {
+            row[width - prompt.len()..].copy_from_slice(prompt);
+        }
+        let starts = prompts.iter().map(|p| width - p.len()).collect();
+        let dims = [prompts.len(), width + capacity, shape.kv_heads, shape.head_dim];
+        let mut cache = Cache::new(shape.layers, dims, starts, &trunk.device());
+        let hidden = trunk.hidden_cached(&tokens, &mut cache, lens);
+        let last = hidden.reshape([prompts.len(), width, shape.hidden]).narrow(1, width - 1, 1);
+        let logits = trunk.logits(last.reshape([prompts.len(), shape.hidden]), Gradient::Off)?;
+        Ok((cache, logits))
+    }
+
+    fn decode(
+        &self,
+        role: Role,
+        cache: &mut Cache,
+        tokens: &[u32],
+    ) -> Result<Tensor<2>, CoreError> {
+        let (trunk, lens) = self.look(self.placement.view(role)?, Gradient::Off)?;
+        if cache.filled >= cache.capacity {
+            let (needed, context) = (cache.filled + 1, cache.capacity);
+            return Err(CoreError::ContextExceeded { row: 0, needed, context });
+        }
+        for (row, token) in tokens.iter().enumerate() {
+            check_tokens(row, &[*token], trunk.architecture.shape.vocab)?;
+        }
+        let hidden = trunk.hidden_cached(tokens, cache, lens);
+        trunk.logits(hidden, Gradient::Off)
+    }
+
+    fn retain(&self, cache: &mut Cache, rows: &[usize]) {
+        cache.retain(rows, &self.device());
+    }
+}

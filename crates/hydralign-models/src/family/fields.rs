@@ -1,0 +1,64 @@
+use crate::ModelError;
+use serde_json::Value;
+use std::path::Path;
+
+/// Typed look-ups in a `config.json` whose errors name file and field.
+pub(crate) struct Fields<'a> {
+    pub(super) value: &'a Value,
+    pub(super) path: &'a Path,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(value: &'a Value, path: &'a Path) -> Self {
+        Self { value, path }
+    }
+
+    pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> ModelError {
+        ModelError::Config {
+            path: self.path.to_owned(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A field that is present and not null.
+    pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
+        self.value.get(field).filter(|v| !v.is_null())
+    }
+
+    fn required(&self, field: &str) -> Result<&'a Value, ModelError> {
+        self.get(field).ok_or_else(|| self.error(field, "is missing"))
+    }
+
+    pub(super) fn text(&self, field: &str) -> Result<String, ModelError> {
+        let text = self.required(field)?.as_str();
+        Ok(text.ok_or_else(|| self.error(field, "must be a string"))?.to_owned())
+    }
+
+    /// A size: a positive integer that fits a tensor dimension.
+    pub(super) fn size(&self, field: &str) -> Result<usize, ModelError> {
+        let value = self.required(field)?;
+        let size = value.as_u64().filter(|&n| n > 0 && n <= u64::from(u32::MAX));
+        size.map(|n| n as usize)
+            .ok_or_else(|| self.error(field, format!("must be a positive integer, got {value}")))
+    }
+
+    pub(super) fn number(&self, field: &str) -> Result<f64, ModelError> {
+        let value = self.required(field)?;
+        let number = value.as_f64().filter(|n| n.is_finite());
+        number.ok_or_else(|| self.error(field, format!("must be a number, got {value}")))
+    }
+
+    pub(super) fn flag(&self, field: &str) -> Result<bool, ModelError> {
+        match self.get(field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.error(field, format!("must be true or false, got {other}"))),
+        }
+    }
+
+    /// The fields of a nested object, if there is one.
+    pub(super) fn object(&self, field: &str) -> Option<Fields<'a>> {
+        self.get(field).filter(|v| v.is_object()).map(|v| Fields::new(v, self.path))
+    }
+}
