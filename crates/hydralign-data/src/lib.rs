@@ -1,1 +1,28 @@
-//! Tokenizers, prompt and preference files, and the shipped task.
+//! Tokenizers, JSON Lines data sets and deterministic splits.
+//!
+//! Every fault of a data file is an error that names the file and the line; nothing is
+//! truncated, skipped or repaired silently. Prompt and completion are tokenised apart, so a
+//! response always begins at a token boundary and the same prompt always has the same tokens.
+
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+mod encode;
+mod error;
+mod jsonl;
+mod preference;
+mod records;
+mod rng;
+mod special;
+mod split;
+mod tokenizer;
+
+pub use encode::{encode_completion, encode_prompt, read_demonstrations, read_prompts};
+pub use error::{DataError, RecordError};
+pub use jsonl::{DEFAULT_LINE_LIMIT, JsonlReader, Located, write_jsonl};
+pub use preference::{PreferencePair, read_preferences};
+pub use records::{DemonstrationRecord, PreferenceRecord, PromptRecord, Record};
+pub use rng::CounterRng;
+pub use special::SpecialTokens;
+pub use split::{Split, epoch_order, minibatches, split, split_by_key};
+pub use tokenizer::TextTokenizer;

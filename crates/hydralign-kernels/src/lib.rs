@@ -1,1 +1,7 @@
-//! Operations and allocators that need unsafe code or a backward of their own.
+#![doc = include_str!("../README.md")]
+
+mod alloc;
+mod retain;
+
+pub use alloc::CountingAllocator;
+pub use retain::retain_freed_memory;

@@ -1,10 +1,12 @@
 use crate::block::Lens;
-use crate::{Adapter, ModelError, ScalarHead, Start, Trunk};
+use crate::{Adapter, Checkpoint, ModelError, ScalarHead, Start, Trunk};
 use burn::module::Module;
 use burn::tensor::Device;
 use hydralign_core::random::sub_seed;
 use hydralign_core::{CoreError, Gradient, Role};
-use hydralign_placement::{AdapterSpec, AdapterStart, LoraShape, Placement, Source, View};
+use hydralign_placement::{
+    AdapterSpec, AdapterStart, LoraShape, Placement, Source, TrunkSpec, View,
+};
 
 /// Owner of every trunk, adapter and head of a run.
 ///
@@ -38,8 +40,8 @@ impl ModelBank {
     ) -> Result<Self, ModelError> {
         placement.validate()?;
         check_start_adapters(placement, start)?;
-        let trunks = placement.trunks.iter();
-        let trunks = trunks.map(|t| start.of(t.source).trunk.duplicate(t.trainable)).collect();
+        let trunks = placement.trunks.iter().enumerate();
+        let trunks = trunks.map(|(i, spec)| build_trunk(placement, i, spec, start)).collect();
         let adapters = placement.adapters.iter();
         let adapters = adapters
             .map(|spec| build_adapter(placement, spec, start, lora, seed))
@@ -83,6 +85,20 @@ impl ModelBank {
         self.trunks[0].device()
     }
 
+    /// The weights behind a role as they are now, frozen copies: the trunk, the adapter that the
+    /// role looks through, and the reward head. What a later stage starts from.
+    ///
+    /// # Errors
+    /// A role that the placement does not serve.
+    pub fn checkpoint(&self, role: Role) -> Result<Checkpoint, ModelError> {
+        let (trunk, lens) = self.look(self.placement.view(role)?, Gradient::Off)?;
+        Ok(Checkpoint {
+            trunk: trunk.duplicate(false),
+            adapter: lens.adapter.map(|a| a.duplicate(false)),
+            reward_head: self.reward_head.as_ref().map(|h| h.duplicate(false)),
+        })
+    }
+
     pub(crate) fn look<'a>(
         &'a self,
         view: &View,
@@ -92,6 +108,15 @@ impl ModelBank {
         let trunk = self.trunks.get(view.trunk);
         let trunk = trunk.ok_or_else(|| CoreError::Other("view of a trunk not built".into()))?;
         Ok((trunk, Lens { adapter, gradient }))
+    }
+}
+
+/// A copy of the checkpoint's trunk, without the LM head if no role reads it.
+fn build_trunk(placement: &Placement, index: usize, spec: &TrunkSpec, start: &Start<'_>) -> Trunk {
+    let source = &start.of(spec.source).trunk;
+    match placement.predicts(index) {
+        true => source.duplicate(spec.trainable),
+        false => Trunk { head: None, ..source.clone() }.duplicate(spec.trainable),
     }
 }
 

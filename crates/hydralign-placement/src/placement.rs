@@ -119,6 +119,19 @@ impl Placement {
         }
     }
 
+    /// Whether a trunk predicts tokens for some role. One that does not (a critic or reward
+    /// model of its own) is held without an LM head.
+    pub fn predicts(&self, trunk: usize) -> bool {
+        let reads_logits = |(role, view): (&Role, &View)| view.trunk == trunk && !role.is_scalar();
+        self.views.iter().any(reads_logits)
+    }
+
+    /// Parameters of one trunk as it is held.
+    pub fn trunk_parameters(&self, trunk: usize, shape: &ModelShape) -> u64 {
+        let unused = if self.predicts(trunk) { 0 } else { shape.lm_head_parameters() };
+        shape.parameters() - unused
+    }
+
     /// Full models held ("static models" in the Hydra-RLHF paper, Table 2).
     pub fn static_models(&self) -> usize {
         self.trunks.len()
@@ -131,18 +144,16 @@ impl Placement {
 
     /// Parameters that are trained: trunks, adapters and scalar heads `[h → 1]`.
     pub fn trained_parameters(&self, shape: &ModelShape, lora: &LoraShape) -> u64 {
-        let trunks = self.trunks.iter().filter(|t| t.trainable).count() as u64;
+        let trained = (0..self.trunks.len()).filter(|&i| self.trunks[i].trainable);
+        let trunks: u64 = trained.map(|i| self.trunk_parameters(i, shape)).sum();
         let heads = Role::ALL.iter().filter(|&&r| self.head_trainable(r)).count() as u64;
-        trunks * shape.parameters()
-            + self.lora_sets() as u64 * lora.parameters(shape)
-            + heads * shape.hidden as u64
+        trunks + self.lora_sets() as u64 * lora.parameters(shape) + heads * shape.hidden as u64
     }
 
     /// Parameters that are held: every trunk, adapter and scalar head.
     pub fn held_parameters(&self, shape: &ModelShape, lora: &LoraShape) -> u64 {
         let heads = self.views.keys().filter(|r| r.is_scalar()).count() as u64;
-        self.trunks.len() as u64 * shape.parameters()
-            + self.adapters.len() as u64 * lora.parameters(shape)
-            + heads * shape.hidden as u64
+        let trunks: u64 = (0..self.trunks.len()).map(|i| self.trunk_parameters(i, shape)).sum();
+        trunks + self.adapters.len() as u64 * lora.parameters(shape) + heads * shape.hidden as u64
     }
 }

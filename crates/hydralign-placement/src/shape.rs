@@ -49,11 +49,16 @@ impl ModelShape {
         projections + 2 * self.hidden as u64
     }
 
+    /// Parameters of an LM head of its own; none where it is the transposed embedding.
+    pub fn lm_head_parameters(&self) -> u64 {
+        if self.tied { 0 } else { self.vocab as u64 * self.hidden as u64 }
+    }
+
     /// Parameters of the trunk with its LM head, without scalar heads.
     pub fn parameters(&self) -> u64 {
         let embedding = self.vocab as u64 * self.hidden as u64;
-        let embeddings = if self.tied { embedding } else { 2 * embedding };
-        embeddings + self.layers as u64 * self.block_parameters() + self.hidden as u64
+        let blocks = self.layers as u64 * self.block_parameters();
+        embedding + self.lm_head_parameters() + blocks + self.hidden as u64
     }
 }
 

@@ -123,12 +123,24 @@ fn parameter_counts_follow_the_placement() {
         heads: 4,
         kv_heads: 2,
         head_dim: 4,
-        tied: true,
+        tied: false,
     };
     let lora = LoraShape { rank: 2, ..LoraShape::default() };
     let (n, l, h) = (shape.parameters(), lora.parameters(&shape), 16);
+    // Critic and reward trunks of their own are held without their LM head.
+    let lm_head = 100 * 16;
     let trained = Placement::five_ppos().each_ref().map(|p| p.trained_parameters(&shape, &lora));
-    assert_eq!(trained, [2 * n + h, 2 * l + h, 2 * l + h, l + h, 2 * l + h]);
+    assert_eq!(trained, [2 * n - lm_head + h, 2 * l + h, 2 * l + h, l + h, 2 * l + h]);
     let held = Placement::five_ppos().each_ref().map(|p| p.held_parameters(&shape, &lora));
-    assert_eq!(held, [4 * n, 4 * n + 2 * l, 2 * n + 2 * l, n + l, n + 2 * l].map(|x| x + 2 * h));
+    assert_eq!(
+        held,
+        [
+            4 * n - 2 * lm_head,
+            4 * n - 2 * lm_head + 2 * l,
+            2 * n - lm_head + 2 * l,
+            n + l,
+            n + 2 * l
+        ]
+        .map(|x| x + 2 * h)
+    );
 }

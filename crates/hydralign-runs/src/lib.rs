@@ -1,1 +1,29 @@
-//! Recipe configuration, run folders, metrics, progress and plots.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod error;
+mod folder;
+mod format;
+mod look;
+mod metrics;
+mod phases;
+mod plot;
+mod progress;
+mod schedule;
+mod seed;
+mod stats;
+mod stop;
+mod table;
+
+pub use config::{load_toml, save_toml};
+pub use error::RunError;
+pub use folder::{Overwrite, RunFolder, write_atomic, write_dir_atomic};
+pub use metrics::{MetricsFile, MetricsLine, read_metrics};
+pub use phases::{PhaseClock, PhaseTotal};
+pub use plot::{LinePlot, PlotSpec, Series, plot_metrics};
+pub use progress::Progress;
+pub use schedule::{Decay, Schedule};
+pub use seed::sub_seed;
+pub use stats::{WinRate, mean, sample_std, win_rate};
+pub use stop::{StopFlag, stop_on_ctrl_c};
+pub use table::{Align, Cell, Table};

@@ -1,1 +1,37 @@
-//! Facade: the crates of hydralign under one name, and a prelude.
+//! The crates of hydralign under one name.
+//!
+//! ```
+//! use hydralign::prelude::*;
+//!
+//! let placement = Placement::hydra_ppo();
+//! placement.validate()?;
+//! assert_eq!((placement.static_models(), placement.lora_sets()), (1, 2));
+//! # Ok::<(), hydralign::placement::PlacementError>(())
+//! ```
+//!
+//! Cargo features choose the backends that burn compiles: `flex` (default, CPU), `wgpu`, `cuda`.
+
+pub use burn;
+pub use hydralign_advantage as advantage;
+pub use hydralign_algorithms as algorithms;
+pub use hydralign_core as core;
+pub use hydralign_data as data;
+pub use hydralign_kernels as kernels;
+pub use hydralign_memory as memory;
+pub use hydralign_models as models;
+pub use hydralign_placement as placement;
+pub use hydralign_rollout as rollout;
+pub use hydralign_runs as runs;
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::algorithms::{HydraSft, Learner, Nll, OptimizerConfig, Ppo, PpoConfig};
+    pub use crate::core::{
+        Episode, Observer, Phase, Reading, Request, Reward, Role, Roles, Sequence, Stats,
+        TokenBatch,
+    };
+    pub use crate::models::{Checkpoint, ModelBank, Start, load_checkpoint, save_adapter};
+    pub use crate::placement::{LoraShape, ModelShape, Placement, Target};
+    pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
+    pub use burn::tensor::Device;
+}

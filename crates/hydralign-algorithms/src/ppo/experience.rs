@@ -1,0 +1,233 @@
+use super::Ppo;
+use crate::AlgorithmError;
+use hydralign_advantage::{Variance, gae, mean_sequence_kl, shape_rewards, whiten};
+use hydralign_core::{
+    CoreError, Episode, Finish, Observer, Phase, Reading, Request, Reward, Role, Roles, TokenBatch,
+};
+use hydralign_rollout::SamplerConfig;
+
+const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
+const ACTOR: Reading = Reading::Logprobs(Role::Actor);
+const VALUES: Reading = Reading::Values(Role::Critic);
+const SCORE: Reading = Reading::Score(Role::Reward);
+
+/// One episode with everything that its update needs. Per-token vectors have one entry per
+/// response token.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The episode.
+    pub episode: Episode,
+    /// log π_old at the sampling temperature, over the whole vocabulary.
+    pub old_logprobs: Vec<f32>,
+    /// log π_ref at the sampling temperature.
+    pub ref_logprobs: Vec<f32>,
+    /// V_old of the state before each token.
+    pub values: Vec<f32>,
+    /// The score as the reward gave it.
+    pub score: f32,
+    /// Shaped per-token rewards.
+    pub rewards: Vec<f32>,
+    /// KL estimate of each token.
+    pub kl: Vec<f32>,
+    /// A_t.
+    pub advantages: Vec<f32>,
+    /// Value targets.
+    pub returns: Vec<f32>,
+}
+
+/// A rollout, scored and credited.
+#[derive(Clone, Debug)]
+pub struct Experience {
+    /// One sample per episode, in the episodes' order.
+    pub samples: Vec<Sample>,
+    /// Temperature at which the log-probabilities are read.
+    pub temperature: f32,
+    /// β that shaped the rewards.
+    pub kl_coef: f64,
+    /// Mean over episodes of the summed KL estimates, in nats.
+    pub mean_kl: f64,
+}
+
+impl Experience {
+    /// Mean over the samples.
+    pub fn mean(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        self.samples.iter().map(of).sum::<f64>() / self.samples.len() as f64
+    }
+
+    /// −E[log π_old(y_t)]: an unbiased estimate of the policy's entropy per token where the
+    /// responses were sampled from the policy itself.
+    pub fn entropy(&self) -> f64 {
+        let all = || self.samples.iter().flat_map(|s| &s.old_logprobs);
+        -all().map(|&l| f64::from(l)).sum::<f64>() / all().count() as f64
+    }
+}
+
+impl Ppo {
+    /// Scores episodes and assigns credit: reference log-probabilities, values and scores in as
+    /// few passes as the placement allows, then KL-shaped rewards, GAE and whitening on the
+    /// host. The KL controller is updated for the *next* call.
+    ///
+    /// With `reward` the scores come from it; without, from the model's reward head, in the pass
+    /// that reads the reference if they share a view. Where the sampler truncates (top-k, top-p,
+    /// min-p), log π_old is read from the model, for the recorded one is of another distribution.
+    ///
+    /// # Errors
+    /// What reading or scoring report; scores that are not finite.
+    pub fn experience<M: Roles>(
+        &mut self,
+        model: &M,
+        episodes: Vec<Episode>,
+        sampler: &SamplerConfig,
+        reward: Option<&dyn Reward>,
+        observer: &mut dyn Observer,
+    ) -> Result<Experience, AlgorithmError> {
+        if episodes.is_empty() {
+            return Err(AlgorithmError::Empty { what: "episodes" });
+        }
+        observer.phase(Phase::Score);
+        let mut samples = self.read(model, episodes, sampler, reward.is_none())?;
+        if let Some(reward) = reward {
+            score_with(reward, &mut samples)?;
+        }
+        check_scores(&samples)?;
+        observer.phase(Phase::Credit);
+        self.credit(samples, sampler.temperature)
+    }
+
+    fn read<M: Roles>(
+        &self,
+        model: &M,
+        episodes: Vec<Episode>,
+        sampler: &SamplerConfig,
+        learned_reward: bool,
+    ) -> Result<Vec<Sample>, AlgorithmError> {
+        let recorded = recorded_logprobs(sampler);
+        let mut readings = vec![REFERENCE, VALUES];
+        readings.extend(learned_reward.then_some(SCORE));
+        readings.extend(recorded.is_none().then_some(ACTOR));
+        let requests: Vec<Request> = readings.into_iter().map(Request::constant).collect();
+        let mut samples: Vec<Option<Sample>> = episodes.iter().map(|_| None).collect();
+        for rows in by_length(&episodes).chunks(self.config.score_batch) {
+            let batch = TokenBatch::from_episodes(rows.iter().map(|&i| &episodes[i]))?;
+            let outputs = model.read(&requests, &batch.at_temperature(sampler.temperature)?)?;
+            let mut per_token = Rows::new(outputs.to_vec(REFERENCE)?);
+            let mut values = Rows::new(outputs.to_vec(VALUES)?);
+            let mut actor = match recorded {
+                Some(_) => None,
+                None => Some(Rows::new(outputs.to_vec(ACTOR)?)),
+            };
+            let scores =
+                if learned_reward { outputs.to_vec(SCORE)? } else { vec![0.0; rows.len()] };
+            for (&i, score) in rows.iter().zip(scores) {
+                let episode = episodes[i].clone();
+                let n = episode.response.len();
+                let old_logprobs = match (&mut actor, recorded) {
+                    (Some(actor), _) => actor.take(n),
+                    (None, Some(field)) => field(&episode).clone(),
+                    (None, None) => Vec::new(),
+                };
+                let (ref_logprobs, values) = (per_token.take(n), values.take(n));
+                samples[i] = Some(Sample {
+                    episode,
+                    old_logprobs,
+                    ref_logprobs,
+                    values,
+                    score,
+                    rewards: Vec::new(),
+                    kl: Vec::new(),
+                    advantages: Vec::new(),
+                    returns: Vec::new(),
+                });
+            }
+        }
+        Ok(samples.into_iter().flatten().collect())
+    }
+
+    fn credit(
+        &mut self,
+        mut samples: Vec<Sample>,
+        temperature: f32,
+    ) -> Result<Experience, AlgorithmError> {
+        let kl_coef = self.kl.coef();
+        let mut scores: Vec<f32> = samples.iter().map(|s| s.score).collect();
+        self.normaliser.apply(&mut scores)?;
+        for (s, score) in samples.iter_mut().zip(scores) {
+            let stopped = s.episode.finish == Finish::Stop;
+            let (logprobs, reference) = (&s.old_logprobs, &s.ref_logprobs);
+            let shaping = &self.config.shaping;
+            let shaped = shape_rewards(logprobs, reference, score, stopped, kl_coef, shaping)?;
+            (s.rewards, s.kl) = (shaped.rewards, shaped.kl);
+        }
+        if self.config.whiten_rewards {
+            let mut rewards: Vec<_> = samples.iter_mut().map(|s| &mut s.rewards).collect();
+            whiten(&mut rewards, false, Variance::Unbiased)?;
+        }
+        for s in &mut samples {
+            let credit = gae(&s.rewards, &s.values, self.config.gamma, self.config.lambda)?;
+            (s.advantages, s.returns) = (credit.advantages, credit.returns);
+        }
+        if self.config.whiten_advantages {
+            let mut advantages: Vec<_> = samples.iter_mut().map(|s| &mut s.advantages).collect();
+            whiten(&mut advantages, true, Variance::Unbiased)?;
+        }
+        let mean_kl = mean_sequence_kl(&samples.iter().map(|s| &s.kl).collect::<Vec<_>>())?;
+        self.kl.update(mean_kl, samples.len());
+        Ok(Experience { samples, temperature, kl_coef, mean_kl })
+    }
+}
+
+/// The log-probabilities that generation recorded and that equal log π_old at the sampling
+/// temperature, if there are any.
+fn recorded_logprobs(sampler: &SamplerConfig) -> Option<fn(&Episode) -> &Vec<f32>> {
+    let truncates = sampler.top_k.is_some() || sampler.top_p.is_some() || sampler.min_p.is_some();
+    if sampler.temperature == 1.0 {
+        Some(|e| &e.policy_logprobs)
+    } else if truncates || sampler.greedy {
+        None
+    } else {
+        Some(|e| &e.logprobs)
+    }
+}
+
+/// Indices by falling length: neighbours differ little, so that padding is small.
+fn by_length(episodes: &[Episode]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..episodes.len()).collect();
+    let length = |&i: &usize| episodes[i].prompt.len() + episodes[i].response.len();
+    order.sort_by_key(|i| std::cmp::Reverse(length(i)));
+    order
+}
+
+/// Cuts a packed reading back into rows.
+struct Rows {
+    values: Vec<f32>,
+    next: usize,
+}
+
+impl Rows {
+    fn new(values: Vec<f32>) -> Self {
+        Self { values, next: 0 }
+    }
+
+    fn take(&mut self, n: usize) -> Vec<f32> {
+        let row = self.values[self.next..self.next + n].to_vec();
+        self.next += n;
+        row
+    }
+}
+
+fn score_with(reward: &dyn Reward, samples: &mut [Sample]) -> Result<(), CoreError> {
+    let episodes: Vec<Episode> = samples.iter().map(|s| s.episode.clone()).collect();
+    let scores = reward.score(&episodes)?;
+    if scores.len() != samples.len() {
+        return Err(CoreError::ScoreCount { expected: samples.len(), got: scores.len() });
+    }
+    samples.iter_mut().zip(scores).for_each(|(s, score)| s.score = score);
+    Ok(())
+}
+
+fn check_scores(samples: &[Sample]) -> Result<(), CoreError> {
+    match samples.iter().position(|s| !s.score.is_finite()) {
+        Some(episode) => Err(CoreError::ScoreNotFinite { episode, score: samples[episode].score }),
+        None => Ok(()),
+    }
+}

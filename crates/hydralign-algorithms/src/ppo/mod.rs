@@ -1,0 +1,45 @@
+//! Proximal policy optimisation for language models (Schulman et al. 2017; Ziegler et al. 2019;
+//! the details of Huang et al. 2024). One code path for all five placements.
+
+mod config;
+mod experience;
+mod loss;
+mod update;
+
+pub use config::PpoConfig;
+pub use experience::{Experience, Sample};
+pub use loss::{PpoBatch, PpoObjective, policy_loss, value_loss};
+pub use update::UpdateReport;
+
+use crate::AlgorithmError;
+use hydralign_advantage::{KlController, ScoreNormaliser};
+
+/// PPO with its state between iterations: the KL controller and the score statistics.
+pub struct Ppo {
+    config: PpoConfig,
+    kl: Box<dyn KlController + Send>,
+    normaliser: ScoreNormaliser,
+}
+
+impl Ppo {
+    /// PPO at its start.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn new(config: PpoConfig) -> Result<Self, AlgorithmError> {
+        config.validate()?;
+        let kl = config.kl.controller()?;
+        let normaliser = ScoreNormaliser::new(config.score_normalisation)?;
+        Ok(Self { config, kl, normaliser })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &PpoConfig {
+        &self.config
+    }
+
+    /// β of the next iteration.
+    pub fn kl_coef(&self) -> f64 {
+        self.kl.coef()
+    }
+}

@@ -1,0 +1,186 @@
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// What can be wrong with a tokenizer folder, a data file or a split.
+///
+/// Each message is complete: causes are fields, not `source()`s, so that a printed chain does
+/// not say them twice.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file that cannot be opened or read.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A tokenizer file that the tokenizer library does not accept.
+    #[error("{}: not a tokenizer: {message}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        message: String,
+    },
+    /// A configuration file that is not a JSON object.
+    #[error("{}: {message}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A key of a configuration file that holds something else than a token.
+    #[error("{}: `{key}` is {found}, which is not a token", .path.display())]
+    NotAToken {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it holds.
+        found: String,
+    },
+    /// A configuration file that names a token which the tokenizer does not have.
+    #[error("{}: `{key}` is {token}, which the tokenizer does not have", .path.display())]
+    UnknownToken {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The text or the id of the token.
+        token: String,
+    },
+    /// No configuration file says which token ends a text.
+    #[error("{}: no configuration file names an EOS token", .dir.display())]
+    NoEos {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Special tokens without one that ends a text.
+    #[error("there is no EOS token: a completion could not end")]
+    MissingEos,
+    /// A special token id outside the tokenizer.
+    #[error("special token {id} is outside the tokenizer")]
+    SpecialOutOfRange {
+        /// The id.
+        id: u32,
+    },
+    /// A text that the tokenizer cannot encode, or tokens that it cannot decode.
+    #[error("the tokenizer failed: {message}")]
+    Text {
+        /// What the library said.
+        message: String,
+    },
+    /// A data file without a single record.
+    #[error("{}: the file has no records", .path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line of a data file that is not a usable record.
+    #[error("{}, line {line}: {fault}", .path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        fault: RecordError,
+    },
+    /// More held out than there is, or nothing left to train on.
+    #[error("cannot hold out {held_out} of {count}: both parts need at least one")]
+    Split {
+        /// What there is to divide.
+        count: usize,
+        /// What was to be held out.
+        held_out: usize,
+    },
+    /// Minibatches of no records.
+    #[error("the minibatch size is 0")]
+    ZeroMinibatch,
+}
+
+/// What can be wrong with one record.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// A line that is longer than the reader allows.
+    #[error("the line is longer than {limit} bytes")]
+    LineTooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("column {column}: not UTF-8")]
+    NotUtf8 {
+        /// Byte column of the first bad byte, from 1.
+        column: usize,
+    },
+    /// Text that is not JSON.
+    #[error("column {column}: {message}")]
+    Syntax {
+        /// Byte column, from 1.
+        column: usize,
+        /// What the parser said.
+        message: String,
+    },
+    /// JSON that is not an object.
+    #[error("expected an object, found {found}")]
+    NotAnObject {
+        /// The kind of value found.
+        found: &'static str,
+    },
+    /// A field that is not there.
+    #[error("missing field `{field}`")]
+    MissingField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field of another type.
+    #[error("field `{field}` must be {expected}, found {found}")]
+    WrongType {
+        /// Name of the field.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// The kind of value found.
+        found: &'static str,
+    },
+    /// A field without text.
+    #[error("field `{field}` is empty")]
+    EmptyText {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A prompt that leaves no position for a response.
+    #[error("the prompt has {tokens} tokens, which leaves no room in a context of {context}")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Positions that the model has.
+        context: usize,
+    },
+    /// Prompt and completion that do not fit together.
+    #[error("prompt and `{field}` have {tokens} tokens, but the context has {context}")]
+    TooLong {
+        /// The completion's field.
+        field: &'static str,
+        /// Tokens of both, the EOS included.
+        tokens: usize,
+        /// Positions that the model has.
+        context: usize,
+    },
+    /// A preference between two equal completions.
+    #[error("`chosen` and `rejected` are the same tokens")]
+    Identical,
+    /// A text that the tokenizer cannot encode.
+    #[error("field `{field}`: {message}")]
+    Encode {
+        /// Name of the field.
+        field: &'static str,
+        /// What the library said.
+        message: String,
+    },
+}

@@ -1,0 +1,110 @@
+//! What is held for the whole run, and the gradients.
+
+use crate::count::{product, sum};
+use crate::{Dtype, Estimate, MemoryError, Moment, PhaseName};
+use hydralign_placement::Role;
+
+/// Two moments per trained parameter, in 32 bits whatever the parameter's own dtype
+/// (AdamW, Loshchilov and Hutter 2019).
+const MOMENT_BYTES: u64 = 2 * 4;
+
+impl Estimate<'_> {
+    /// Trunks: Σ over trunks of N·(b′ if trained, else b).
+    ///
+    /// A trunk that no role reads logits from, as a critic of its own, is held without an LM
+    /// head: V·h parameters less, unless the head is the transposed embedding.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn weights(&self) -> Result<u64, MemoryError> {
+        let what = "the weights";
+        let mut terms = Vec::new();
+        for (index, trunk) in self.placement.trunks.iter().enumerate() {
+            let bytes = self.dtype(trunk.trainable).bytes();
+            terms.push(product(what, &[self.trunk_parameters(index), bytes])?);
+        }
+        sum(what, &terms)
+    }
+
+    /// Adapters: Σ over adapters of r·(b′ if trained, else b).
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn adapters(&self) -> Result<u64, MemoryError> {
+        let trained = self.placement.adapters.iter().map(|a| a.trainable);
+        self.stored("the adapters", self.counts.adapter, trained)
+    }
+
+    /// Scalar heads of critic and reward model: Σ of h·(b′ if trained, else b).
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn heads(&self) -> Result<u64, MemoryError> {
+        let scalar = self.placement.views.keys().filter(|r| r.is_scalar());
+        let trained = scalar.map(|&r| self.placement.head_trainable(r));
+        self.stored("the scalar heads", self.counts.head, trained)
+    }
+
+    /// Gradients: b′·(trained parameters)·sets.
+    ///
+    /// Actor and critic learn from one backward pass, so both have theirs at once. After it
+    /// there is one set, and where a minibatch is split another one: the sum so far. While the
+    /// graph is alive there is only that sum, for a gradient comes into being as the tensors
+    /// behind it are freed.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn gradients(&self, phase: PhaseName, moment: Moment) -> Result<u64, MemoryError> {
+        if phase != PhaseName::Update {
+            return Ok(0);
+        }
+        let sums = u64::from(self.workload.micro_batch < self.workload.minibatch);
+        let sets = sums + u64::from(moment == Moment::Step);
+        let bytes = self.workload.trained_dtype.bytes();
+        product("the gradients", &[sets, self.trained_parameters()?, bytes])
+    }
+
+    /// The moments of AdamW: 2·4·(trained parameters). From the first step to the end.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn optimizer(&self) -> Result<u64, MemoryError> {
+        product("the optimizer", &[self.trained_parameters()?, MOMENT_BYTES])
+    }
+
+    /// Parameters that are trained: trunks, adapters and scalar heads.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn trained_parameters(&self) -> Result<u64, MemoryError> {
+        let what = "the trained parameters";
+        let placement = self.placement;
+        let trained = (0..placement.trunks.len()).filter(|&i| placement.trunks[i].trainable);
+        let mut terms: Vec<u64> = trained.map(|i| self.trunk_parameters(i)).collect();
+        terms.push(product(what, &[placement.lora_sets() as u64, self.counts.adapter])?);
+        let heads = Role::ALL.iter().filter(|&&r| placement.head_trainable(r)).count() as u64;
+        terms.push(product(what, &[heads, self.counts.head])?);
+        sum(what, &terms)
+    }
+
+    /// Parameters of one trunk as it is held: without an LM head that no role reads.
+    fn trunk_parameters(&self, trunk: usize) -> u64 {
+        let unused = if self.placement.predicts(trunk) { 0 } else { self.counts.lm_head };
+        // The head is a part of the trunk's count.
+        self.counts.trunk - unused
+    }
+
+    fn dtype(&self, trained: bool) -> Dtype {
+        if trained { self.workload.trained_dtype } else { self.workload.dtype }
+    }
+
+    fn stored(
+        &self,
+        what: &'static str,
+        parameters: u64,
+        trained: impl Iterator<Item = bool>,
+    ) -> Result<u64, MemoryError> {
+        let bytes: u64 = trained.map(|t| self.dtype(t).bytes()).sum();
+        product(what, &[parameters, bytes])
+    }
+}

@@ -1,0 +1,123 @@
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What can go wrong around a run: files, configuration, metrics and plots.
+///
+/// Each text is complete, reason included, so there is no `source` chain to print after it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The operating system refused something.
+    #[error("cannot {action} `{}`: {reason}", path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        reason: std::io::Error,
+    },
+    /// A run would overwrite what is there.
+    #[error(
+        "run folder `{}` is not empty; choose another, continue that run, or replace it",
+        path.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that no run wrote is neither continued nor emptied.
+    #[error(
+        "`{}` is not empty and no run wrote it; it is neither continued nor emptied",
+        path.display()
+    )]
+    NotARunFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A configuration that does not say what its type wants.
+    #[error("{}:{line}:{column}: {}{message}", path.display(), in_field(field))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// Dotted path of the field, empty at the top.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A configuration that TOML cannot express.
+    #[error("cannot write `{}` as TOML: {reason}", path.display())]
+    ConfigWrite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: toml::ser::Error,
+    },
+    /// A line of a metrics file that is not a metrics line.
+    #[error("{}:{line}: not a metrics line: {reason}", path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What the parser says.
+        reason: serde_json::Error,
+    },
+    /// A plot without a single finite point.
+    #[error("plot `{title}` has no finite point to draw")]
+    EmptyPlot {
+        /// Title of the plot.
+        title: String,
+    },
+    /// A statistic that was never reported.
+    #[error("no step of stage `{stage}` reports `{name}`")]
+    NoSuchMetric {
+        /// Name of the statistic.
+        name: String,
+        /// The stage.
+        stage: String,
+    },
+    /// Parallel vectors of different lengths.
+    #[error("series `{series}`: {expected} x values, but {got} {what}")]
+    SeriesLength {
+        /// Name of the series.
+        series: String,
+        /// Which vector differs.
+        what: &'static str,
+        /// Number of x values.
+        expected: usize,
+        /// Number found.
+        got: usize,
+    },
+    /// A table row that is too short or too long.
+    #[error("table row {row} has {got} cells, but there are {expected} columns")]
+    RowWidth {
+        /// Index of the row.
+        row: usize,
+        /// Number of columns.
+        expected: usize,
+        /// Cells given.
+        got: usize,
+    },
+    /// The handler of Ctrl-C could not be installed.
+    #[error("cannot handle Ctrl-C: {reason}")]
+    StopHandler {
+        /// Why.
+        reason: ctrlc::Error,
+    },
+}
+
+impl RunError {
+    /// For `map_err`: an I/O error with what was attempted on which path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |reason| RunError::Io { action, path: path.to_path_buf(), reason }
+    }
+}
+
+fn in_field(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!("in `{field}`: ") }
+}

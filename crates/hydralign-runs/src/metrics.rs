@@ -1,0 +1,217 @@
+use crate::{PhaseClock, RunError, write_atomic};
+use hydralign_core::{Observer, Phase, Stats};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// One line of `metrics.jsonl`: the statistics of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricsLine {
+    /// Stage of the run.
+    pub stage: String,
+    /// Step within the stage, from 1.
+    pub step: usize,
+    /// Steps that the stage will take.
+    pub steps: usize,
+    /// Wall-clock seconds since the run began, earlier parts of a continued run included.
+    pub seconds: f64,
+    /// Named values in the order of their report; `null` where the value is not finite.
+    #[serde(with = "ordered")]
+    pub values: Vec<(String, Option<f64>)>,
+    /// Wall-clock seconds of each phase since the line before.
+    #[serde(with = "ordered")]
+    pub phase_seconds: Vec<(String, f64)>,
+    /// Name and value (`NaN`, `inf`, `-inf`) of what JSON cannot hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_finite: Vec<(String, String)>,
+}
+
+impl MetricsLine {
+    /// The value of that name: NaN or ±∞ where it was not finite, `None` if it is not there.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let (_, value) = self.values.iter().find(|(n, _)| n == name)?;
+        let not_finite = || self.non_finite.iter().find(|(n, _)| n == name)?.1.parse().ok();
+        value.or_else(not_finite)
+    }
+}
+
+/// Writes one JSON object a line, each as soon as its step is done.
+///
+/// An observer cannot fail, so the first error is kept and [`MetricsFile::finish`] returns it.
+#[derive(Debug)]
+pub struct MetricsFile {
+    path: PathBuf,
+    file: File,
+    start: Instant,
+    earlier_seconds: f64,
+    phases: PhaseClock,
+    error: Option<RunError>,
+}
+
+impl MetricsFile {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn create(path: &Path) -> Result<Self, RunError> {
+        write_atomic(path, b"")?;
+        Self::append(path, 0.0)
+    }
+
+    /// Continues a file after the lines that `keep` accepts; the others are removed.
+    ///
+    /// A run that was cut off has reported steps after its last checkpoint and will report
+    /// them again, so the caller keeps the lines up to the checkpoint.
+    ///
+    /// # Errors
+    /// [`RunError::Io`], and [`RunError::Metrics`] as for [`read_metrics`].
+    pub fn resume(path: &Path, keep: impl Fn(&MetricsLine) -> bool) -> Result<Self, RunError> {
+        let mut kept = read_metrics(path)?;
+        kept.retain(keep);
+        let mut bytes = Vec::new();
+        for line in &kept {
+            append_json(&mut bytes, line).map_err(RunError::io("write", path))?;
+        }
+        write_atomic(path, &bytes)?;
+        Self::append(path, kept.last().map_or(0.0, |line| line.seconds))
+    }
+
+    fn append(path: &Path, earlier_seconds: f64) -> Result<Self, RunError> {
+        let file =
+            OpenOptions::new().append(true).open(path).map_err(RunError::io("open", path))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            start: Instant::now(),
+            earlier_seconds,
+            phases: PhaseClock::new(),
+            error: None,
+        })
+    }
+
+    /// The first error of the lines written so far; the file is complete without one.
+    ///
+    /// # Errors
+    /// [`RunError::Io`] of the first line that could not be written.
+    pub fn finish(self) -> Result<(), RunError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => self.file.sync_all().map_err(RunError::io("synchronise", &self.path)),
+        }
+    }
+
+    fn line(&mut self, stats: &Stats) -> MetricsLine {
+        let finite = |v: f64| v.is_finite().then_some(v);
+        let lost = stats.values.iter().filter(|(_, v)| !v.is_finite());
+        MetricsLine {
+            stage: stats.stage.clone(),
+            step: stats.step,
+            steps: stats.steps,
+            seconds: self.earlier_seconds + self.start.elapsed().as_secs_f64(),
+            values: stats.values.iter().map(|(n, v)| (n.clone(), finite(*v))).collect(),
+            phase_seconds: (self.phases.take().iter())
+                .map(|total| (total.phase.name().to_owned(), total.wall.as_secs_f64()))
+                .collect(),
+            non_finite: lost.map(|(n, v)| (n.clone(), v.to_string())).collect(),
+        }
+    }
+}
+
+impl Observer for MetricsFile {
+    fn phase(&mut self, phase: Phase) {
+        self.phases.phase(phase);
+    }
+
+    fn stats(&mut self, stats: &Stats) {
+        let mut bytes = Vec::new();
+        let line = self.line(stats);
+        // One write a line, without a buffer: a crash can tear the last line and no other.
+        let written = append_json(&mut bytes, &line).and_then(|()| self.file.write_all(&bytes));
+        if let Err(reason) = written {
+            self.error.get_or_insert_with(|| RunError::io("write", &self.path)(reason));
+        }
+    }
+}
+
+/// Reads a metrics file; a last line that a crash tore is left out.
+///
+/// # Errors
+/// [`RunError::Io`], or [`RunError::Metrics`] with the number of a line that is whole and
+/// still not a metrics line.
+pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, RunError> {
+    let text = fs::read(path).map_err(RunError::io("read", path))?;
+    let mut lines = Vec::new();
+    for (index, raw) in text.split_inclusive(|&b| b == b'\n').enumerate() {
+        match serde_json::from_slice(raw) {
+            Ok(line) => lines.push(line),
+            Err(_) if !raw.ends_with(b"\n") => {}
+            Err(reason) => {
+                return Err(RunError::Metrics { path: path.into(), line: index + 1, reason });
+            }
+        }
+    }
+    Ok(lines)
+}
+
+fn append_json(bytes: &mut Vec<u8>, line: &MetricsLine) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *bytes, line)?;
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// A JSON object as a vector of pairs, so that the order of the report survives.
+mod ordered {
+    use serde::de::{Deserializer, MapAccess, Visitor};
+    use serde::{Deserialize, Serialize, Serializer};
+    use std::{fmt, marker::PhantomData};
+
+    pub(super) fn serialize<V: Serialize, S: Serializer>(
+        pairs: &[(String, V)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+    }
+
+    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, V)>, D::Error> {
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+
+    struct Pairs<V>(PhantomData<V>);
+
+    impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
+        type Value = Vec<(String, V)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut pairs = Vec::new();
+            while let Some(pair) = map.next_entry()? {
+                pairs.push(pair);
+            }
+            Ok(pairs)
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_reported_at_the_end() {
+        // Refuses every write with "no space left on device".
+        let path = Path::new("/dev/full");
+        let mut file = MetricsFile::append(path, 0.0).unwrap();
+        let stats = Stats { stage: "ppo".to_owned(), step: 1, steps: 2, values: vec![] };
+        file.stats(&stats);
+        file.stats(&stats);
+        let text = file.finish().unwrap_err().to_string();
+        assert!(text.starts_with("cannot write `/dev/full`: "), "{text}");
+    }
+}

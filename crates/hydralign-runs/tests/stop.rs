@@ -1,0 +1,84 @@
+//! Ctrl-C, on a child process that is this test again.
+#![cfg(unix)]
+
+use hydralign_runs::stop_on_ctrl_c;
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+const CHILD: &str = "HYDRALIGN_STOP_TEST";
+
+/// What a binary does: works until it is asked to stop, then tidies up.
+fn polite() {
+    let mut out = std::io::stderr();
+    let stop = stop_on_ctrl_c().unwrap();
+    assert!(stop_on_ctrl_c().is_err(), "a second handler");
+    writeln!(out, "ready").unwrap();
+    while !stop.is_stopped() {
+        sleep(Duration::from_millis(5));
+    }
+    writeln!(out, "tidied").unwrap();
+}
+
+/// A step that takes forever.
+fn stubborn() {
+    let mut out = std::io::stderr();
+    let stop = stop_on_ctrl_c().unwrap();
+    writeln!(out, "ready").unwrap();
+    while !stop.is_stopped() {
+        sleep(Duration::from_millis(5));
+    }
+    writeln!(out, "asked").unwrap();
+    sleep(Duration::from_secs(60));
+    writeln!(out, "survived").unwrap();
+}
+
+fn start(test: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap());
+    (child, lines)
+}
+
+/// Reads up to that line; false if the output ends before it.
+fn comes(lines: &mut BufReader<ChildStderr>, wanted: &str) -> bool {
+    lines.by_ref().lines().map_while(Result::ok).any(|line| line == wanted)
+}
+
+fn interrupt(child: &Child) {
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn the_first_ctrl_c_asks() {
+    if env::var_os(CHILD).is_some() {
+        return polite();
+    }
+    let (mut child, mut lines) = start("the_first_ctrl_c_asks");
+    assert!(comes(&mut lines, "ready"));
+    interrupt(&child);
+    assert!(comes(&mut lines, "tidied"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_second_ctrl_c_ends_the_process() {
+    if env::var_os(CHILD).is_some() {
+        return stubborn();
+    }
+    let (mut child, mut lines) = start("the_second_ctrl_c_ends_the_process");
+    assert!(comes(&mut lines, "ready"));
+    interrupt(&child);
+    assert!(comes(&mut lines, "asked"));
+    interrupt(&child);
+    assert!(!comes(&mut lines, "survived"));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}

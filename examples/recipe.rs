@@ -1,0 +1,168 @@
+//! Settings of a run, as they stand in a TOML file. Unknown keys are errors.
+
+use hydralign::advantage::KlControl;
+use hydralign::algorithms::{HydraSftConfig, OptimizerConfig, PpoConfig};
+use hydralign::prelude::{GenerationConfig, LoraShape, SamplerConfig};
+use hydralign::runs::{Decay, Schedule};
+use serde::{Deserialize, Serialize};
+
+/// A supervised stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervised {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Items per optimizer step.
+    pub minibatch: usize,
+    /// Items that are differentiated at a time.
+    pub micro_batch: usize,
+    /// Learning rate.
+    pub lr: Schedule,
+}
+
+impl Default for Supervised {
+    fn default() -> Self {
+        let lr = Schedule { peak: 1e-3, decay: Decay::Cosine, warmup: 10 };
+        Self { epochs: 1, minibatch: 64, micro_batch: 64, lr }
+    }
+}
+
+/// The joint stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Joint {
+    /// Epochs, batches, learning rate.
+    pub training: Supervised,
+    /// γ and centring.
+    pub loss: HydraSftConfig,
+    /// Train an adapter over the frozen model instead of all weights. PPO then starts from that
+    /// adapter and keeps a frozen copy of it as its reference.
+    pub adapter: bool,
+}
+
+/// The reinforcement-learning stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reinforcement {
+    /// Iterations of sample, score, credit, update.
+    pub steps: usize,
+    /// Prompts of one iteration.
+    pub prompts: usize,
+    /// Responses per prompt.
+    pub samples: usize,
+    /// Learning rate.
+    pub lr: Schedule,
+    /// How responses are drawn.
+    pub sampler: SamplerConfig,
+    /// PPO itself.
+    pub ppo: PpoConfig,
+}
+
+impl Default for Reinforcement {
+    fn default() -> Self {
+        Self {
+            steps: 60,
+            prompts: 64,
+            samples: 1,
+            lr: Schedule::linear(3e-3),
+            sampler: SamplerConfig::default(),
+            ppo: PpoConfig {
+                epochs: 2,
+                minibatches: 2,
+                micro_batch: 32,
+                kl: KlControl::Fixed { coef: 0.02 },
+                ..PpoConfig::default()
+            },
+        }
+    }
+}
+
+/// How quality is measured on held-out prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Responses per prompt and model.
+    pub samples: usize,
+    /// Share of the user's own prompts that is held out.
+    pub held_out: f64,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { samples: 4, held_out: 0.1 }
+    }
+}
+
+/// Sizes of the shipped task's data sets.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskSizes {
+    /// Demonstrations for SFT.
+    pub demonstrations: usize,
+    /// Preference pairs for Hydra-SFT.
+    pub preferences: usize,
+}
+
+impl Default for TaskSizes {
+    fn default() -> Self {
+        Self { demonstrations: 2_000, preferences: 3_000 }
+    }
+}
+
+/// A whole run: SFT → Hydra-SFT → PPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Name of one of the five placements.
+    pub placement: String,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// Shape of every adapter.
+    pub lora: LoraShape,
+    /// AdamW, the same in all stages.
+    pub optimizer: OptimizerConfig,
+    /// Length limit and decode batch; stop tokens come from the tokenizer.
+    pub generation: GenerationConfig,
+    /// Supervised fine-tuning.
+    pub sft: Supervised,
+    /// Hydra-SFT.
+    pub hydra_sft: Joint,
+    /// PPO.
+    pub ppo: Reinforcement,
+    /// Evaluation.
+    pub evaluation: Evaluation,
+    /// The shipped task.
+    pub task: TaskSizes,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            placement: "hydra_ppo".into(),
+            seed: 0,
+            lora: LoraShape { rank: 16, alpha: 32.0, ..LoraShape::default() },
+            optimizer: OptimizerConfig::default(),
+            generation: GenerationConfig {
+                max_new_tokens: 32,
+                batch_size: 64,
+                ..GenerationConfig::default()
+            },
+            sft: Supervised::default(),
+            hydra_sft: Joint::default(),
+            ppo: Reinforcement::default(),
+            evaluation: Evaluation::default(),
+            task: TaskSizes::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// The same run in a few seconds, to see that everything works. It learns next to nothing.
+    pub fn smoke(mut self) -> Self {
+        self.task = TaskSizes { demonstrations: 64, preferences: 64 };
+        self.ppo.steps = 3;
+        self.ppo.prompts = 16;
+        self.evaluation.samples = 1;
+        self
+    }
+}

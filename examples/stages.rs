@@ -1,0 +1,229 @@
+//! The three stages: SFT, Hydra-SFT, PPO. Each takes a checkpoint and gives one back.
+
+use crate::data::{RunData, gold_scores};
+use crate::evaluate::respond;
+use crate::recipe::{Recipe, Supervised};
+use anyhow::{Context, Result};
+use hydralign::algorithms::{
+    AlgorithmError, Epochs, HydraSft, StepReport, UpdateReport, nll_batch, preference_batch,
+    train_minibatches,
+};
+use hydralign::core::random::{permutation, sub_seed};
+use hydralign::data::TextTokenizer;
+use hydralign::models::ModelBank;
+use hydralign::prelude::*;
+use hydralign::rollout::{RolloutStats, sample_prompts};
+use hydralign::runs::StopFlag;
+
+/// What every stage needs to know of its run.
+pub struct Stages<'a> {
+    /// Settings.
+    pub recipe: &'a Recipe,
+    /// Data.
+    pub data: &'a RunData,
+    /// Set by Ctrl-C: the step under way is finished, the rest is skipped.
+    pub stop: &'a StopFlag,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// The tokenizer.
+    pub tokenizer: &'a TextTokenizer,
+}
+
+fn stats(stage: &str, step: usize, steps: usize, values: Vec<(String, f64)>) -> Stats {
+    Stats { stage: stage.to_owned(), step, steps, values }
+}
+
+fn step_values(report: &StepReport, lr: f64) -> Vec<(String, f64)> {
+    let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
+    let extra = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
+    own.chain(extra.map(|(n, v)| (n.to_owned(), v))).collect()
+}
+
+impl Stages<'_> {
+    fn epochs(&self, settings: &Supervised, items: usize, stage: &str) -> Epochs {
+        let seed = sub_seed(self.recipe.seed, stage);
+        Epochs { items, minibatch: settings.minibatch, epochs: settings.epochs, seed }
+    }
+
+    /// Supervised fine-tuning on the demonstrations, all weights.
+    ///
+    /// # Errors
+    /// What training reports, with the step at which it happened.
+    pub fn sft(&self, base: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+        let settings = &self.recipe.sft;
+        let rows = &self.data.demonstrations;
+        let bank = ModelBank::new(&Placement::sft(), &Start::joint(base), &self.recipe.lora, 0)?;
+        let mut learner = Learner::new(bank, &self.recipe.optimizer);
+        let epochs = self.epochs(settings, rows.len(), "sft");
+        let steps = epochs.steps();
+        let mut done = 0;
+        observer.phase(Phase::Update);
+        train_minibatches(
+            &mut learner,
+            &Nll,
+            &epochs,
+            |step| settings.lr.lr(step, steps),
+            |items| {
+                let rows: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
+                nll_batch(&rows, settings.micro_batch, self.device)
+            },
+            |step, report| {
+                done = step;
+                let lr = settings.lr.lr(step, steps);
+                observer.stats(&stats("sft", step, steps, step_values(report, lr)));
+                !self.stop.is_stopped()
+            },
+        )
+        .with_context(|| at("sft", done + 1, Phase::Update))?;
+        Ok(learner.into_model())
+    }
+
+    /// Hydra-SFT on the preference pairs: LM head and reward head together.
+    ///
+    /// # Errors
+    /// What training reports, with the step at which it happened.
+    pub fn hydra_sft(&self, start: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+        let settings = &self.recipe.hydra_sft;
+        let pairs = &self.data.preferences;
+        let placement = match settings.adapter {
+            true => Placement::hydra_sft().with_adapter("start"),
+            false => Placement::hydra_sft(),
+        };
+        let seed = sub_seed(self.recipe.seed, "hydra_sft weights");
+        let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let mut learner = Learner::new(bank, &self.recipe.optimizer);
+        let epochs = self.epochs(&settings.training, pairs.len(), "hydra_sft");
+        let steps = epochs.steps();
+        let lr = |step| settings.training.lr.lr(step, steps);
+        let mut done = 0;
+        observer.phase(Phase::Update);
+        train_minibatches(
+            &mut learner,
+            &HydraSft { config: settings.loss },
+            &epochs,
+            lr,
+            |items| {
+                let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
+                preference_batch(&pairs, settings.training.micro_batch, self.device)
+            },
+            |step, report| {
+                done = step;
+                observer.stats(&stats("hydra_sft", step, steps, step_values(report, lr(step))));
+                !self.stop.is_stopped()
+            },
+        )
+        .with_context(|| at("hydra_sft", done + 1, Phase::Update))?;
+        Ok(learner.into_model())
+    }
+
+    /// PPO with the recipe's placement. The bank holds the last good weights also when an error
+    /// ends the stage early.
+    pub fn ppo(&self, bank: ModelBank, observer: &mut dyn Observer) -> (ModelBank, Result<()>) {
+        let mut learner = Learner::new(bank, &self.recipe.optimizer);
+        let result = self.ppo_steps(&mut learner, observer);
+        (learner.into_model(), result)
+    }
+
+    fn ppo_steps(
+        &self,
+        learner: &mut Learner<ModelBank>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let settings = &self.recipe.ppo;
+        let mut ppo = Ppo::new(settings.ppo.clone())?;
+        for step in 1..=settings.steps {
+            if self.stop.is_stopped() {
+                break;
+            }
+            observer.phase(Phase::Generate);
+            let prompts = self.prompts_of(step);
+            let (generation, sampler) = (&self.recipe.generation, &settings.sampler);
+            let episodes = respond(learner.model(), &prompts, generation, sampler, self.stop);
+            let episodes = match episodes {
+                Err(_) if self.stop.is_stopped() => break,
+                other => other.with_context(|| at("ppo", step, Phase::Generate))?,
+            };
+            let experience = ppo
+                .experience(learner.model(), episodes, sampler, None, observer)
+                .with_context(|| at("ppo", step, Phase::Score))?;
+            let lr = settings.lr.lr(step, settings.steps);
+            let seed = sub_seed(self.recipe.seed, &format!("ppo update {step}"));
+            let report = ppo
+                .update(learner, &experience, lr, seed, self.device, observer)
+                .with_context(|| at("ppo", step, Phase::Update))?;
+            observer.phase(Phase::Report);
+            let values = self.ppo_values(&experience, &report, lr)?;
+            observer.stats(&stats("ppo", step, settings.steps, values));
+        }
+        Ok(())
+    }
+
+    /// The prompts of an iteration: the data is gone through in a new order each time round.
+    fn prompts_of(&self, step: usize) -> Vec<Prompt> {
+        let (settings, all) = (&self.recipe.ppo, &self.data.prompts);
+        let seed = sub_seed(self.recipe.seed, "prompts");
+        let first = (step - 1) * settings.prompts;
+        let pick = |i: usize| {
+            let order = permutation(all.len(), seed, (i / all.len()) as u64);
+            all[order[i % all.len()]].clone()
+        };
+        let prompts: Vec<Vec<u32>> = (first..first + settings.prompts).map(pick).collect();
+        let seed = sub_seed(self.recipe.seed, "rollout");
+        sample_prompts(&prompts, settings.samples, seed, (first * settings.samples) as u64)
+    }
+
+    fn ppo_values(
+        &self,
+        experience: &hydralign::algorithms::Experience,
+        report: &UpdateReport,
+        lr: f64,
+    ) -> Result<Vec<(String, f64)>> {
+        let mut values: Vec<(String, f64)> = Vec::new();
+        let mut add = |name: &str, value: f64| values.push((name.to_owned(), value));
+        add("score", experience.mean(|s| s.score.into()));
+        let episodes: Vec<Episode> = experience.samples.iter().map(|s| s.episode.clone()).collect();
+        if self.data.has_gold {
+            let gold = gold_scores(self.tokenizer, &episodes)?;
+            add("gold", gold.iter().sum::<f64>() / gold.len() as f64);
+        }
+        add("kl", experience.mean_kl);
+        add("entropy", experience.entropy());
+        if let Some(rollout) = RolloutStats::of(&episodes) {
+            add("length", rollout.mean_length);
+            add("stopped", rollout.stopped_fraction);
+        }
+        add("kl_coef", experience.kl_coef);
+        add("lr", lr);
+        add("update_steps", report.steps as f64);
+        report.stats.iter().for_each(|(name, value)| add(name, *value));
+        Ok(values)
+    }
+}
+
+/// Where an error happened, for the person who reads it.
+fn at(stage: &str, step: usize, phase: Phase) -> String {
+    format!("stage {stage}, step {step}, phase {phase}")
+}
+
+/// True if an error means that the numbers went bad, not the input.
+pub fn is_numerical(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| matches!(e.downcast_ref(), Some(AlgorithmError::NonFinite { .. })))
+}
+
+/// The placement of a run, for a checkpoint with or without an adapter of its own. Where all
+/// weights are trained, the adapter is merged first.
+///
+/// # Errors
+/// An unknown name.
+pub fn placement_for(name: &str, start: Checkpoint) -> Result<(Placement, Checkpoint)> {
+    let known = Placement::five_ppos().map(|p| p.name).join(", ");
+    let placement = Placement::by_name(name)
+        .with_context(|| format!("unknown placement `{name}` (known: {known})"))?;
+    let Some(adapter) = &start.adapter else { return Ok((placement, start)) };
+    if placement.trunks.iter().any(|t| t.trainable) {
+        let trunk = start.trunk.merge(adapter)?;
+        let merged = Checkpoint { trunk, adapter: None, reward_head: start.reward_head.clone() };
+        return Ok((placement, merged));
+    }
+    Ok((placement.starting_from_adapter(true)?, start))
+}
