@@ -25,8 +25,14 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value_os_t = base_model_dir())]
     out: PathBuf,
     /// Texts of the corpus.
-    #[arg(long, default_value_t = 24_000)]
+    #[arg(long, default_value_t = 64_000)]
     texts: usize,
+    /// Texts per optimizer step.
+    #[arg(long, default_value_t = 32)]
+    minibatch: usize,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 2e-3)]
+    lr: f64,
     /// Seed of weights and corpus.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -70,9 +76,10 @@ fn main() -> Result<()> {
     let placement = Placement::sft();
     let bank = ModelBank::new(&placement, &Start::joint(&checkpoint), &LoraShape::default(), 0)?;
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let epochs = Epochs { items: rows.len(), minibatch: 64, epochs: 1, seed: args.seed };
+    let epochs =
+        Epochs { items: rows.len(), minibatch: args.minibatch, epochs: 1, seed: args.seed };
     let (steps, schedule) =
-        (epochs.steps(), Schedule { peak: 3e-3, decay: Decay::Cosine, warmup: 20 });
+        (epochs.steps(), Schedule { peak: args.lr, decay: Decay::Cosine, warmup: 50 });
     let mut progress = Progress::stderr(&["nll", "grad_norm"], 20);
     train_minibatches(
         &mut learner,
@@ -81,7 +88,7 @@ fn main() -> Result<()> {
         |step| schedule.lr(step, steps),
         |items| {
             let rows: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            nll_batch(&rows, 64, &device)
+            nll_batch(&rows, args.minibatch, &device)
         },
         |step, report| {
             let values =

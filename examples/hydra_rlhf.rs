@@ -214,9 +214,12 @@ impl Run<'_> {
         let (placement, start) = placement_for(&recipe.placement, start)?;
         let shape = start.trunk.architecture().shape.clone();
         let seed = sub_seed(recipe.seed, "ppo weights");
-        let floor = CountingAllocator::live();
+        let with_start = CountingAllocator::live();
         let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, seed)?;
+        let with_both = CountingAllocator::live();
         drop(start);
+        // What is live beside the bank: data, tokenizer, earlier responses.
+        let floor = with_start + CountingAllocator::live() - with_both;
         println!(
             "\n{}: {} models and {} adapters held, {} of {} parameters trained",
             placement.name,

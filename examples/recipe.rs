@@ -28,7 +28,7 @@ impl Default for Supervised {
 }
 
 /// The joint stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Joint {
     /// Epochs, batches, learning rate.
@@ -38,6 +38,13 @@ pub struct Joint {
     /// Train an adapter over the frozen model instead of all weights. PPO then starts from that
     /// adapter and keeps a frozen copy of it as its reference.
     pub adapter: bool,
+}
+
+impl Default for Joint {
+    fn default() -> Self {
+        let loss = HydraSftConfig { ranking_weight: 0.5, ..HydraSftConfig::default() };
+        Self { training: Supervised::default(), loss, adapter: false }
+    }
 }
 
 /// The reinforcement-learning stage.
@@ -61,16 +68,16 @@ pub struct Reinforcement {
 impl Default for Reinforcement {
     fn default() -> Self {
         Self {
-            steps: 60,
+            steps: 30,
             prompts: 64,
             samples: 1,
-            lr: Schedule::linear(3e-3),
+            lr: Schedule::linear(1e-3),
             sampler: SamplerConfig::default(),
             ppo: PpoConfig {
                 epochs: 2,
                 minibatches: 2,
                 micro_batch: 32,
-                kl: KlControl::Fixed { coef: 0.02 },
+                kl: KlControl::Fixed { coef: 0.1 },
                 ..PpoConfig::default()
             },
         }
@@ -105,7 +112,7 @@ pub struct TaskSizes {
 
 impl Default for TaskSizes {
     fn default() -> Self {
-        Self { demonstrations: 2_000, preferences: 3_000 }
+        Self { demonstrations: 2_000, preferences: 8_000 }
     }
 }
 

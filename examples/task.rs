@@ -22,7 +22,7 @@ pub use sample::{corpus, demonstrations, preferences, sample_reply};
 pub use score::{BEST_SCORE, WORST_SCORE, best_reply, gold_score};
 pub use vocabulary::{END, MAX_VOCABULARY, PAD, save_tokenizer, train_tokenizer};
 
-use hydralign_data::DataError;
+use hydralign::data::DataError;
 
 /// Prompts that no data set of the task contains.
 pub const HELD_OUT: usize = 128;
@@ -84,10 +84,10 @@ pub struct Requests {
 /// Always the same division of the requests.
 ///
 /// # Errors
-/// Those of [`hydralign_data::split`].
+/// Those of [`hydralign::data::split`].
 pub fn split_requests() -> Result<Requests, DataError> {
     let all = all_requests();
-    let parts = hydralign_data::split(all.len(), HELD_OUT, SPLIT_SEED)?;
+    let parts = hydralign::data::split(all.len(), HELD_OUT, SPLIT_SEED)?;
     let pick = |indices: &[usize]| indices.iter().map(|&i| all[i]).collect();
     Ok(Requests { train: pick(&parts.train), held_out: pick(&parts.held_out) })
 }

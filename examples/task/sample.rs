@@ -1,6 +1,6 @@
 use super::grammar::{ITEMS, MOODS, NAMES, Said, Slot, wordings};
 use super::{Request, gold_score, split_requests};
-use hydralign_data::{CounterRng, DataError, DemonstrationRecord, PreferenceRecord};
+use hydralign::data::{CounterRng, DataError, DemonstrationRecord, PreferenceRecord};
 use std::ops::RangeInclusive;
 
 /// Chance of a flaw (a sentence repeated, misplaced or cut) in a reply of quality 0.
@@ -83,7 +83,7 @@ fn spoil(sentences: &mut Vec<String>, rng: &mut CounterRng) {
 /// # Errors
 /// Those of [`split_requests`].
 pub fn corpus(seed: u64, n: usize) -> Result<Vec<DemonstrationRecord>, DataError> {
-    records(CounterRng::stream(seed, 0), n, 0.1..=0.5)
+    records(CounterRng::stream(seed, 0), n, 0.2..=0.9)
 }
 
 /// `n` demonstrations, in which each part is right half of the time: a policy that imitates

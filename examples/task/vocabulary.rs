@@ -63,7 +63,7 @@ mod tests {
     use super::super::grammar::SENTENCES;
     use super::super::{ITEMS, MOODS, NAMES, all_requests, best_reply, demonstrations};
     use super::*;
-    use hydralign_data::TextTokenizer;
+    use hydralign::data::TextTokenizer;
 
     fn saved() -> (tempfile::TempDir, TextTokenizer) {
         let dir = tempfile::tempdir().unwrap();

@@ -34,8 +34,11 @@ pub struct HydraSft {
     pub config: HydraSftConfig,
 }
 
+/// What the joint loss needs beside the readings: weights of the chosen tokens and of the pairs.
+pub type JointWeights = (TokenWeights, PairWeights);
+
 impl Objective for HydraSft {
-    type Batch = (TokenWeights, PairWeights);
+    type Batch = JointWeights;
 
     fn reads(&self) -> Vec<Request> {
         vec![
@@ -66,7 +69,7 @@ pub fn preference_batch(
     pairs: &[(Sequence, Sequence)],
     micro_batch: usize,
     device: &Device,
-) -> Result<Vec<(TokenBatch, (TokenWeights, PairWeights))>, CoreError> {
+) -> Result<Vec<(TokenBatch, JointWeights)>, CoreError> {
     let total: usize = pairs.iter().map(|(chosen, _)| chosen.response.len()).sum();
     pairs
         .chunks(micro_batch.max(1))

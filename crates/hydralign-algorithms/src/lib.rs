@@ -1,8 +1,4 @@
-//! SFT, reward modelling, Hydra-SFT and PPO.
-//!
-//! An algorithm here reads log-probabilities, values and scores by role and never names a
-//! model; anything that implements [`Roles`](hydralign_core::Roles) and burn's `Module` can be
-//! trained with a [`Learner`].
+#![doc = include_str!("../README.md")]
 
 mod clip;
 mod error;
@@ -16,7 +12,7 @@ mod weights;
 
 pub use clip::clip_global_norm;
 pub use error::AlgorithmError;
-pub use hydra_sft::{HydraSft, HydraSftConfig, preference_batch};
+pub use hydra_sft::{HydraSft, HydraSftConfig, JointWeights, preference_batch};
 pub use learner::{Gradients, Learner, OptimizerConfig, StepReport};
 pub use nll::{Nll, nll_batch};
 pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss};

@@ -1,9 +1,4 @@
-//! Episodes, token batches and the traits that models and algorithms meet at.
-//!
-//! Algorithms read [`Outputs`] by role and never see a model; models answer [`Request`]s and
-//! never see an algorithm. Everything per token is *packed*: the real response tokens of a
-//! batch follow each other in one `[tokens]` vector, so that no objective needs a mask and no
-//! padding value can leak into a statistic.
+#![doc = include_str!("../README.md")]
 
 mod batch;
 mod decoder;

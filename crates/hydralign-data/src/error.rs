@@ -97,9 +97,6 @@ pub enum DataError {
         /// What was to be held out.
         held_out: usize,
     },
-    /// Minibatches of no records.
-    #[error("the minibatch size is 0")]
-    ZeroMinibatch,
 }
 
 /// What can be wrong with one record.

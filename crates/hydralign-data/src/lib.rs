@@ -24,5 +24,5 @@ pub use preference::{PreferencePair, read_preferences};
 pub use records::{DemonstrationRecord, PreferenceRecord, PromptRecord, Record};
 pub use rng::CounterRng;
 pub use special::SpecialTokens;
-pub use split::{Split, epoch_order, minibatches, split, split_by_key};
+pub use split::{Split, split, split_by_key};
 pub use tokenizer::TextTokenizer;

@@ -1,17 +1,12 @@
+use hydralign_core::random::splitmix64;
 use serde::{Deserialize, Serialize};
 
-/// The odd constant nearest to 2⁶⁴/φ.
-const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// A counter-based generator: number i is a hash of the seed and i.
+/// Random numbers one after another: number i is a hash of the seed and i.
 ///
-/// x_i = mix(seed + i·γ), i = 1, 2, …
+/// x_i = [`splitmix64`]`(seed, i)`, i = 1, 2, …
 ///
 /// It is two integers, so a checkpoint can hold it and a resumed run goes on exactly where it
-/// stopped. Enough for shuffles and sampling; not for secrets.
-///
-/// Source: SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-/// generators", fig. 17, with the mixing constants of the published code).
+/// stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CounterRng {
@@ -29,13 +24,13 @@ impl CounterRng {
     pub fn stream(seed: u64, label: u64) -> Self {
         // The label is hashed before it meets the seed: seed + 1 with label 0 and seed with
         // label 1 must differ.
-        Self::new(mix(seed ^ mix(label.wrapping_add(GOLDEN_GAMMA))))
+        Self::new(splitmix64(seed ^ splitmix64(label, 1), 0))
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
-        mix(self.seed.wrapping_add(self.counter.wrapping_mul(GOLDEN_GAMMA)))
+        splitmix64(self.seed, self.counter)
     }
 
     /// Uniform in [0, 1), with 53 random bits.
@@ -65,12 +60,6 @@ impl CounterRng {
             items.swap(last, self.below(last + 1));
         }
     }
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

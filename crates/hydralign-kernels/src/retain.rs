@@ -7,8 +7,14 @@
 /// the process. The price: memory once held is not returned, so the resident size follows the
 /// peak and no longer the bytes in use.
 ///
-/// Call it first thing in `main`; what is mapped already is freed as before. Where the C
-/// library is not glibc it changes nothing and returns false.
+/// Measured with glibc 2.36 on six PPO iterations of a toy model whose logits are 64 MiB: page
+/// faults 1,156,162 → 0, system time 1.6 → 0.1 s of 11.9 s of CPU, peak resident size 540 → 558
+/// MiB. With all tensors below 32 MiB, where glibc adapts by itself: 136,262 → 1,089 faults, the
+/// same CPU time.
+///
+/// Call it first thing in `main`: what is mapped already is freed as before, and blocks above 64
+/// MiB that *other* threads allocate are still mapped. Where the C library is not glibc it
+/// changes nothing and returns false.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 pub fn retain_freed_memory() -> bool {
     // SAFETY: mallopt takes two plain integers, locks the allocator's state by itself and

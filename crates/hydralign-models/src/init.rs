@@ -41,8 +41,9 @@ pub(crate) fn normal<const D: usize>(
     })
 }
 
-/// A trunk with random weights: normal with standard deviation 0.02, the projections that
-/// write to the residual stream divided by √(2L), norms one (GPT-2's initialisation).
+/// A trunk with random weights: normal with standard deviation 1/√(fan-in) (LeCun et al. 1998),
+/// 1/√h for the embedding, the projections that write to the residual stream divided by √(2L)
+/// (Radford et al. 2019), norms one.
 pub fn random_trunk(
     architecture: &Architecture,
     trainable: bool,
@@ -50,13 +51,16 @@ pub fn random_trunk(
     device: &Device,
 ) -> Trunk {
     let shape = &architecture.shape;
-    let (hidden, std) = (shape.hidden, 0.02);
-    let residual = std / (2.0 * shape.layers as f64).sqrt();
+    let hidden = shape.hidden;
+    let std = 1.0 / (hidden as f64).sqrt();
+    let depth = (2.0 * shape.layers as f64).sqrt();
     let ones = || parameter(Tensor::ones([hidden], device), trainable);
     let projection = |block: usize, target: Target| {
         let stream = 2 + (block * Target::ALL.len() + target as usize) as u64;
-        let std = if matches!(target, Target::Output | Target::Down) { residual } else { std };
-        parameter(normal(shape.projection(target), std, seed, stream, device), trainable)
+        let [input, output] = shape.projection(target);
+        let writes_residual = matches!(target, Target::Output | Target::Down);
+        let std = 1.0 / (input as f64).sqrt() / if writes_residual { depth } else { 1.0 };
+        parameter(normal([input, output], std, seed, stream, device), trainable)
     };
     let block = |i| Block {
         attention_norm: ones(),

@@ -1,8 +1,4 @@
-//! Decoder trunks, LoRA adapters, scalar heads, the model bank and their files.
-//!
-//! [`ModelBank`] owns every weight of a run and answers readings by role. Nothing is switched
-//! by hidden state: each pass is told which adapter it looks through and whether its graph is
-//! kept.
+#![doc = include_str!("../README.md")]
 
 mod adapter;
 mod architecture;

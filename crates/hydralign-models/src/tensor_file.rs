@@ -258,11 +258,20 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.iter::<f32>().collect()
 }
 
+/// Temporary files are private by default; a model folder is as readable as any other file.
+fn builder() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut, reason = "only Unix has modes")]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
+
 /// Writes bytes to a file of that name in the same folder and renames it into place.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(io(dir))?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io(path))?;
+    let mut file = builder().tempfile_in(dir).map_err(io(path))?;
     std::io::Write::write_all(&mut file, bytes).map_err(io(path))?;
     file.as_file().sync_all().map_err(io(path))?;
     file.persist(path).map_err(|e| io(path)(e.error))?;

@@ -1,11 +1,4 @@
-//! Which weights serve which role, as plain values.
-//!
-//! A [`Placement`] says how many trunks a run holds, which adapters lie on them and which
-//! `(trunk, adapter)` view serves the actor, the critic, the reference and the reward model.
-//! The five PPOs of Hydra-RLHF are five such values over one code path. The same value
-//! builds the models, groups the roles into trunk passes and predicts the bytes.
-//!
-//! No tensor library here: this crate builds in seconds and suits planners.
+#![doc = include_str!("../README.md")]
 
 mod error;
 mod lora;

@@ -17,7 +17,11 @@ impl Placement {
         if let Some(trunk) = self.trunks.iter().position(|t| t.trainable) {
             return Err(PlacementError::StartAdapterOnFullTraining { placement: self.name, trunk });
         }
-        for (role, source) in [(Role::Actor, Source::Policy), (Role::Critic, Source::Reward)] {
+        for (role, source) in [
+            (Role::Actor, Source::Policy),
+            (Role::Critic, Source::Reward),
+            (Role::Reward, Source::Reward),
+        ] {
             self.start_trained_role(role, source);
         }
         for (role, source) in [(Role::Reference, Source::Policy), (Role::Reward, Source::Reward)] {
@@ -29,7 +33,7 @@ impl Placement {
     fn start_trained_role(&mut self, role: Role, source: Source) {
         let Some(name) = self.views.get(&role).and_then(|v| v.adapter.clone()) else { return };
         let adapter = self.adapters.iter_mut().find(|a| a.name == name);
-        // A joined adapter serves the actor first; the critic must not overwrite its start.
+        // A joined adapter serves the actor first; the others must not overwrite its start.
         if let Some(adapter) = adapter.filter(|a| a.start == AdapterStart::Fresh) {
             adapter.start = AdapterStart::CopyOf(source);
         }

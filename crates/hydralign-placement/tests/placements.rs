@@ -57,6 +57,22 @@ fn a_run_from_a_trained_adapter_keeps_a_frozen_copy_as_reference() {
 }
 
 #[test]
+fn a_training_stage_goes_on_from_its_own_adapter() {
+    let stages = [
+        (Placement::sft(), Source::Policy),
+        (Placement::hydra_sft(), Source::Policy),
+        (Placement::reward_model(), Source::Reward),
+    ];
+    for (stage, source) in stages {
+        let p = stage.with_adapter("own").starting_from_adapter(true).unwrap();
+        p.validate().unwrap();
+        let [own] = &p.adapters[..] else { panic!("one adapter: {:?}", p.adapters) };
+        assert!(own.trainable);
+        assert_eq!(own.start, AdapterStart::CopyOf(source), "{}", p.name);
+    }
+}
+
+#[test]
 fn a_start_adapter_under_full_training_is_refused() {
     let error = Placement::ppo().starting_from_adapter(true).unwrap_err();
     assert!(matches!(error, PlacementError::StartAdapterOnFullTraining { trunk: 0, .. }));

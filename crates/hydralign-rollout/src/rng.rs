@@ -1,3 +1,4 @@
+use hydralign_core::random::splitmix64;
 use serde::{Deserialize, Serialize};
 
 /// Names the random numbers of one episode.
@@ -19,23 +20,14 @@ impl Key {
     /// u = (⌊h / 2¹²⌋ + ½) / 2⁵², h = mix(mix(mix(seed) + episode) + position)
     ///
     /// The half keeps 0 and 1 out; with 53 bits instead of 52 the largest value would round to 1.
-    ///
-    /// Source: the step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
-    /// number generators", 2014, figure 13) as a hash. Departure: the counter is absorbed word by
-    /// word, so that neighbouring episodes and positions share no sequence.
+    /// `mix` is the first output of [`splitmix64`]; the counters are absorbed word by word, so
+    /// that neighbouring episodes and positions share no sequence.
     pub fn uniform(self, position: usize) -> f64 {
-        let episode = step(step(self.seed).wrapping_add(self.episode));
-        let bits = step(episode.wrapping_add(position as u64)) >> 12;
+        let mix = |word| splitmix64(word, 1);
+        let episode = mix(mix(self.seed).wrapping_add(self.episode));
+        let bits = mix(episode.wrapping_add(position as u64)) >> 12;
         (bits as f64 + 0.5) / (1u64 << 52) as f64
     }
-}
-
-/// One step of SplitMix64: a bijection of 64-bit words.
-fn step(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -57,23 +49,6 @@ mod tests {
             dot += (a - 0.5) * (b - 0.5);
         }
         12.0 * dot / n
-    }
-
-    #[test]
-    fn the_step_is_splitmix64() {
-        // First outputs of splitmix64.c (S. Vigna, public domain) for the state 1234567, as
-        // listed at rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64.
-        let expected = [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
-            4_593_380_528_125_082_431,
-            16_408_922_859_458_223_821,
-        ];
-        for (i, want) in expected.into_iter().enumerate() {
-            let state = 1_234_567u64.wrapping_add((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            assert_eq!(step(state), want);
-        }
     }
 
     #[test]

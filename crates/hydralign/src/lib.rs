@@ -1,15 +1,4 @@
-//! The crates of hydralign under one name.
-//!
-//! ```
-//! use hydralign::prelude::*;
-//!
-//! let placement = Placement::hydra_ppo();
-//! placement.validate()?;
-//! assert_eq!((placement.static_models(), placement.lora_sets()), (1, 2));
-//! # Ok::<(), hydralign::placement::PlacementError>(())
-//! ```
-//!
-//! Cargo features choose the backends that burn compiles: `flex` (default, CPU), `wgpu`, `cuda`.
+#![doc = include_str!("../README.md")]
 
 pub use burn;
 pub use hydralign_advantage as advantage;
@@ -35,3 +24,7 @@ pub mod prelude {
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
     pub use burn::tensor::Device;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/placements.md")]
+struct PlacementsGuide;

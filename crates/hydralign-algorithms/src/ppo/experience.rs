@@ -68,8 +68,9 @@ impl Ppo {
     /// host. The KL controller is updated for the *next* call.
     ///
     /// With `reward` the scores come from it; without, from the model's reward head, in the pass
-    /// that reads the reference if they share a view. Where the sampler truncates (top-k, top-p,
-    /// min-p), log π_old is read from the model, for the recorded one is of another distribution.
+    /// that reads the reference if they share a view. At a temperature other than 1, log π_old is
+    /// read from the model: what generation recorded at that temperature is of the distribution
+    /// after truncation and suppressed stop tokens, not of the policy.
     ///
     /// # Errors
     /// What reading or scoring report; scores that are not finite.
@@ -101,10 +102,10 @@ impl Ppo {
         sampler: &SamplerConfig,
         learned_reward: bool,
     ) -> Result<Vec<Sample>, AlgorithmError> {
-        let recorded = recorded_logprobs(sampler);
+        let recorded = sampler.temperature == 1.0;
         let mut readings = vec![REFERENCE, VALUES];
         readings.extend(learned_reward.then_some(SCORE));
-        readings.extend(recorded.is_none().then_some(ACTOR));
+        readings.extend((!recorded).then_some(ACTOR));
         let requests: Vec<Request> = readings.into_iter().map(Request::constant).collect();
         let mut samples: Vec<Option<Sample>> = episodes.iter().map(|_| None).collect();
         for rows in by_length(&episodes).chunks(self.config.score_batch) {
@@ -112,19 +113,16 @@ impl Ppo {
             let outputs = model.read(&requests, &batch.at_temperature(sampler.temperature)?)?;
             let mut per_token = Rows::new(outputs.to_vec(REFERENCE)?);
             let mut values = Rows::new(outputs.to_vec(VALUES)?);
-            let mut actor = match recorded {
-                Some(_) => None,
-                None => Some(Rows::new(outputs.to_vec(ACTOR)?)),
-            };
+            let actor = (!recorded).then(|| outputs.to_vec(ACTOR)).transpose()?;
+            let mut actor = actor.map(Rows::new);
             let scores =
                 if learned_reward { outputs.to_vec(SCORE)? } else { vec![0.0; rows.len()] };
             for (&i, score) in rows.iter().zip(scores) {
                 let episode = episodes[i].clone();
                 let n = episode.response.len();
-                let old_logprobs = match (&mut actor, recorded) {
-                    (Some(actor), _) => actor.take(n),
-                    (None, Some(field)) => field(&episode).clone(),
-                    (None, None) => Vec::new(),
+                let old_logprobs = match &mut actor {
+                    Some(actor) => actor.take(n),
+                    None => episode.policy_logprobs.clone(),
                 };
                 let (ref_logprobs, values) = (per_token.take(n), values.take(n));
                 samples[i] = Some(Sample {
@@ -173,19 +171,6 @@ impl Ppo {
         let mean_kl = mean_sequence_kl(&samples.iter().map(|s| &s.kl).collect::<Vec<_>>())?;
         self.kl.update(mean_kl, samples.len());
         Ok(Experience { samples, temperature, kl_coef, mean_kl })
-    }
-}
-
-/// The log-probabilities that generation recorded and that equal log π_old at the sampling
-/// temperature, if there are any.
-fn recorded_logprobs(sampler: &SamplerConfig) -> Option<fn(&Episode) -> &Vec<f32>> {
-    let truncates = sampler.top_k.is_some() || sampler.top_p.is_some() || sampler.min_p.is_some();
-    if sampler.temperature == 1.0 {
-        Some(|e| &e.policy_logprobs)
-    } else if truncates || sampler.greedy {
-        None
-    } else {
-        Some(|e| &e.logprobs)
     }
 }
 

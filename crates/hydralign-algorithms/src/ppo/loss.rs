@@ -71,7 +71,8 @@ pub fn value_loss(values: Tensor<1>, batch: &PpoBatch, clip: Option<f64>) -> Los
 
 /// Policy loss + c_v · value loss − c_e · entropy.
 ///
-/// It reads actor and critic; whether they share a pass is the placement's business.
+/// It reads actor and critic; whether they share a pass is the placement's business. With a
+/// c_e the statistics hold `policy_entropy`, exact over the vocabulary.
 #[derive(Clone, Debug)]
 pub struct PpoObjective {
     /// Settings.
@@ -104,7 +105,7 @@ impl Objective for PpoObjective {
         if self.config.entropy_coef > 0.0 {
             let entropy = outputs.get(ENTROPY)?.mul(batch.weights.clone()).sum();
             value = value.sub(entropy.clone().mul_scalar(self.config.entropy_coef));
-            stats.push(("entropy", entropy));
+            stats.push(("policy_entropy", entropy));
         }
         Ok(Loss { value, stats })
     }

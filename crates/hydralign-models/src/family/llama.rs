@@ -74,11 +74,11 @@ fn projection(target: Target) -> &'static str {
 }
 
 fn check(fields: &Fields<'_>, shape: &ModelShape) -> Result<(), ModelError> {
-    if shape.heads % shape.kv_heads != 0 {
+    if !shape.heads.is_multiple_of(shape.kv_heads) {
         let reason = format!("{} does not divide {} query heads", shape.kv_heads, shape.heads);
         return Err(fields.error("num_key_value_heads", reason));
     }
-    if shape.head_dim == 0 || shape.head_dim % 2 != 0 {
+    if shape.head_dim == 0 || !shape.head_dim.is_multiple_of(2) {
         let reason = format!("rotary positions need an even head size, got {}", shape.head_dim);
         return Err(fields.error("head_dim", reason));
     }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use hydralign::algorithms::{Experience, UpdateReport};
-use hydralign::burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use hydralign::burn::module::{Module, ModuleVisitor, Param};
 use hydralign::burn::tensor::Tensor;
 use hydralign::models::{Adapter, Architecture, ScalarHead, random_trunk};
 use hydralign::prelude::*;
@@ -28,22 +28,12 @@ pub(crate) fn lora() -> LoraShape {
     LoraShape { rank: 3, alpha: 6.0, ..LoraShape::default() }
 }
 
-/// Initial weights are small, and frozen ones stay so: nothing could be learnt through them.
-struct Sharpen;
-
-impl ModuleMapper for Sharpen {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let factor = if D == 2 { 12.0 } else { 1.0 };
-        param.map(|t| t.mul_scalar(factor))
-    }
-}
-
-/// A joint checkpoint whose weights are large enough for its outputs to differ clearly.
+/// A joint checkpoint of random weights.
 pub(crate) fn checkpoint() -> Checkpoint {
     let device = Device::flex();
     let architecture = Architecture::llama(&shape(), 64, STOP).unwrap();
     Checkpoint {
-        trunk: random_trunk(&architecture, false, 11, &device).map(&mut Sharpen),
+        trunk: random_trunk(&architecture, false, 11, &device),
         adapter: None,
         reward_head: Some(ScalarHead::fresh(shape().hidden, false, 12, &device)),
     }
