@@ -1,5 +1,5 @@
 //! Rebuilds `examples/assets/base`: trains the tokenizer and a small Llama on the task's corpus
-//! of mixed, mostly poor replies, so that it knows the language but not what is wanted.
+//! of replies of every quality, so that it knows the language but not what is wanted.
 //!
 //! ```text
 //! cargo run --release --example base_model

@@ -114,7 +114,7 @@ fn run_seed(seed: u64, smoke: bool, done: &[String], path: &Path, stop: &StopFla
     let joint_judged = look(&joint)?;
     let start = joint.checkpoint(Role::Actor)?;
     drop(joint);
-    for placement in Placement::five_ppos().iter().filter(|p| !done.contains(&p.name)) {
+    for placement in Placement::five_ppos().iter().rev().filter(|p| !done.contains(&p.name)) {
         if stop.is_stopped() {
             return Ok(());
         }

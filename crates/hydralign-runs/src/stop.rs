@@ -29,20 +29,24 @@ impl StopFlag {
 /// Raises the returned flag on the first Ctrl-C (or SIGTERM, or SIGHUP), so that the run can
 /// write a checkpoint; the second ends the process at once with status 130.
 ///
-/// For binaries: a process has one such handler.
+/// Where one of these signals is already handled, or ignored as under `nohup`, it stays so and
+/// no handler is installed: the flag is then raised by nothing. For binaries: a process has one
+/// such handler.
 ///
 /// # Errors
-/// [`RunError::StopHandler`] if there is one already, or the system refuses.
+/// [`RunError::StopHandler`] if the system refuses.
 pub fn stop_on_ctrl_c() -> Result<StopFlag, RunError> {
     let flag = StopFlag::new();
     let raised = flag.clone();
-    ctrlc::try_set_handler(move || {
+    let installed = ctrlc::try_set_handler(move || {
         if !raised.stop() {
             std::process::exit(INTERRUPTED);
         }
-    })
-    .map_err(|reason| RunError::StopHandler { reason })?;
-    Ok(flag)
+    });
+    match installed {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(flag),
+        Err(reason) => Err(RunError::StopHandler { reason }),
+    }
 }
 
 #[cfg(test)]

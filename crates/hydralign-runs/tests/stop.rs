@@ -14,7 +14,6 @@ const CHILD: &str = "HYDRALIGN_STOP_TEST";
 fn polite() {
     let mut out = std::io::stderr();
     let stop = stop_on_ctrl_c().unwrap();
-    assert!(stop_on_ctrl_c().is_err(), "a second handler");
     writeln!(out, "ready").unwrap();
     while !stop.is_stopped() {
         sleep(Duration::from_millis(5));
@@ -81,4 +80,21 @@ fn the_second_ctrl_c_ends_the_process() {
     interrupt(&child);
     assert!(!comes(&mut lines, "survived"));
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_run_starts_where_signals_are_ignored() {
+    if env::var_os(CHILD).is_some() {
+        return assert!(!stop_on_ctrl_c().unwrap().is_stopped());
+    }
+    let status = Command::new("nohup")
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "a_run_starts_where_signals_are_ignored"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
 }

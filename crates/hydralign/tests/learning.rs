@@ -89,7 +89,7 @@ fn ppo_finds_the_rewarded_token_in_every_placement() {
                 .experience(learner.model(), episodes, &sampler, Some(&reward), &mut ())
                 .unwrap();
             means.push(experience.mean(|s| s.score.into()));
-            ppo.update(&mut learner, &experience, 0.02, seed, &Device::flex(), &mut ()).unwrap();
+            ppo.update(&mut learner, &experience, 0.01, seed, &Device::flex(), &mut ()).unwrap();
         }
         let (early, late) =
             (means[..5].iter().sum::<f64>() / 5.0, means[35..].iter().sum::<f64>() / 5.0);

@@ -1,0 +1,230 @@
+//! A user's own files from start to end, and every way in which they can be wrong.
+
+use hydralign::burn::tensor::Device;
+use hydralign::core::Phase;
+use hydralign::data::TextTokenizer;
+use hydralign::models::{ModelBank, load_adapter, load_checkpoint};
+use hydralign::prelude::*;
+use hydralign::runs::{
+    Overwrite, PlotSpec, RunFolder, Schedule, StopFlag, load_toml, read_metrics, save_toml,
+};
+use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
+use hydralign_examples::recipe::Recipe;
+use hydralign_examples::stages::{Stages, is_numerical, placement_for};
+use hydralign_examples::{base_model_dir, report};
+use std::path::Path;
+
+const PROMPTS: &str = r#"{"prompt": "Guest Mira is sad and asks for tea.\nReply:"}
+{"prompt": "Guest Tom is happy and asks for rice.\nReply:", "source": "extra keys are fine"}
+
+{"prompt": "Guest Leo is angry and asks for jam.\nReply:"}
+"#;
+const PAIRS: &str = r#"{"prompt": "Guest Mira is sad and asks for tea.\nReply:", "chosen": " Here is your tea.", "rejected": " Now go away!"}
+{"prompt": "Guest Tom is happy and asks for rice.\nReply:", "chosen": " Here is your rice.", "rejected": " Here is your wax."}
+"#;
+
+fn tiny() -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.ppo.steps = 2;
+    recipe.ppo.prompts = 4;
+    recipe.generation.max_new_tokens = 8;
+    recipe.lora.rank = 2;
+    recipe
+}
+
+fn tokenizer() -> TextTokenizer {
+    load_tokenizer(&base_model_dir()).unwrap()
+}
+
+fn files(dir: &Path, prompts: &str, pairs: &str) -> UserFiles {
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    UserFiles {
+        prompts: write("prompts.jsonl", prompts),
+        preferences: write("pairs.jsonl", pairs),
+        demonstrations: None,
+    }
+}
+
+fn load(prompts: &str, pairs: &str) -> anyhow::Result<RunData> {
+    let dir = tempfile::tempdir().unwrap();
+    RunData::of_files(&files(dir.path(), prompts, pairs), &tokenizer(), 64, &tiny())
+}
+
+#[test]
+fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
+    let (recipe, device) = (tiny(), Device::flex());
+    let data = load(PROMPTS, PAIRS).unwrap();
+    assert_eq!((data.prompts.len(), data.held_out.len(), data.preferences.len()), (2, 1, 2));
+    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
+    let stages = Stages {
+        recipe: &recipe,
+        data: &data,
+        stop: &stop,
+        device: &device,
+        tokenizer: &tokenizer,
+    };
+    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
+    let joint = stages.hydra_sft(&base, &mut ()).unwrap();
+    let start = joint.checkpoint(Role::Actor).unwrap();
+    for name in ["hydra_ppo", "j_hydra_ppo", "ppo"] {
+        let (placement, start) = placement_for(name, start.clone()).unwrap();
+        let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
+        let (bank, result) = stages.ppo(bank, &mut ());
+        result.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
+        report::save_trained(&folder, &bank, "base").unwrap();
+        if name == "ppo" {
+            let again = load_checkpoint(&folder.file("models/critic"), &device).unwrap();
+            assert!(again.reward_head.is_some(), "the value head is saved with the critic");
+        } else {
+            let architecture = start.trunk.architecture();
+            let (_, head) =
+                load_adapter(&folder.file("adapters/critic"), architecture, &device).unwrap();
+            assert!(head.is_some(), "the value head is saved with the critic's adapter");
+            load_adapter(&folder.file("adapters/actor"), architecture, &device).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_joint_stage_with_an_adapter_gives_ppo_a_frozen_start() {
+    let mut recipe = tiny();
+    recipe.hydra_sft.adapter = true;
+    let (data, device) = (load(PROMPTS, PAIRS).unwrap(), Device::flex());
+    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
+    let stages = Stages {
+        recipe: &recipe,
+        data: &data,
+        stop: &stop,
+        device: &device,
+        tokenizer: &tokenizer,
+    };
+    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
+    let joint = stages.hydra_sft(&base, &mut ()).unwrap();
+    let start = joint.checkpoint(Role::Actor).unwrap();
+    assert!(start.adapter.is_some());
+    let (placement, start) = placement_for("hydra_ppo", start).unwrap();
+    assert_eq!(placement.view(Role::Reference).unwrap().adapter.as_deref(), Some("start"));
+    let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
+    stages.ppo(bank, &mut ()).1.unwrap();
+    // Full training merges it instead.
+    let (placement, merged) = placement_for("ppo", start).unwrap();
+    assert!(merged.adapter.is_none() && placement.adapters.is_empty());
+}
+
+#[test]
+fn bad_files_name_file_line_and_field() {
+    let good_pair = PAIRS.lines().next().unwrap();
+    let long = format!("{{\"prompt\": \"{}\"}}\n", "tea ".repeat(80));
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("", PAIRS, &["prompts.jsonl"]),
+        ("not json\n", PAIRS, &["prompts.jsonl", "line 1"]),
+        ("{\"text\": \"x\"}\n", PAIRS, &["prompts.jsonl", "line 1", "`prompt`"]),
+        (&long, PAIRS, &["prompts.jsonl", "line 1", "context"]),
+        (PROMPTS, "", &["pairs.jsonl"]),
+        (
+            PROMPTS,
+            "{\"prompt\": \"a\", \"chosen\": \"b\"}\n",
+            &["pairs.jsonl", "line 1", "`rejected`"],
+        ),
+        (PROMPTS, &format!("{good_pair}\n{{\n"), &["pairs.jsonl", "line 2"]),
+    ];
+    for (prompts, pairs, expected) in cases {
+        let Err(error) = load(prompts, pairs) else { panic!("{expected:?} was accepted") };
+        let text = format!("{error:#}");
+        assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_in_the_settings_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.toml");
+    std::fs::write(&path, "seed = 1\n[ppo.ppo]\nclip_rnage = 0.1\n").unwrap();
+    let text = load_toml::<Recipe>(&path).unwrap_err().to_string();
+    assert!(text.contains("run.toml:3") && text.contains("clip_rnage"), "{text}");
+    // What a run saves is what it can be started from.
+    save_toml(&path, &Recipe::default()).unwrap();
+    assert_eq!(load_toml::<Recipe>(&path).unwrap(), Recipe::default());
+}
+
+#[test]
+fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weights() {
+    let mut recipe = tiny();
+    recipe.ppo.lr = Schedule::constant(f64::MAX);
+    recipe.hydra_sft.training.lr = Schedule::constant(f64::MAX);
+    recipe.hydra_sft.training.epochs = 3;
+    let (data, device) = (load(PROMPTS, PAIRS).unwrap(), Device::flex());
+    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
+    let stages = Stages {
+        recipe: &recipe,
+        data: &data,
+        stop: &stop,
+        device: &device,
+        tokenizer: &tokenizer,
+    };
+    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
+    let error = stages.hydra_sft(&base, &mut ()).expect_err("the loss is NaN");
+    let text = format!("{error:#}");
+    assert!(is_numerical(&error), "{text}");
+    assert!(text.contains("stage hydra_sft, step 2, phase update"), "{text}");
+
+    let recipe = tiny();
+    let stages = Stages { recipe: &recipe, ..stages };
+    let joint = stages.hydra_sft(&base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
+    let mut recipe = tiny();
+    recipe.ppo.lr = Schedule::constant(f64::MAX);
+    let stages = Stages { recipe: &recipe, ..stages };
+    let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
+    let (bank, result) = stages.ppo(bank.unwrap(), &mut ());
+    let text = format!("{:#}", result.unwrap_err());
+    assert!(text.contains("stage ppo, step 1, phase update"), "{text}");
+    // The frozen reference is whole, and the bank can be saved.
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
+    report::save_trained(&folder, &bank, "base").unwrap();
+}
+
+#[test]
+fn an_unknown_placement_lists_the_known_ones() {
+    let base = load_checkpoint(&base_model_dir(), &Device::flex()).unwrap();
+    let text = placement_for("hydra", base).unwrap_err().to_string();
+    assert!(text.contains("hydra_ppo") && text.contains("lora_ppo"), "{text}");
+}
+
+#[test]
+fn metrics_and_plots_of_a_run_hold_every_step() {
+    use hydralign::runs::MetricsFile;
+    let (recipe, data) = (tiny(), load(PROMPTS, PAIRS).unwrap());
+    let (device, tokenizer, stop) = (Device::flex(), tokenizer(), StopFlag::new());
+    let stages = Stages {
+        recipe: &recipe,
+        data: &data,
+        stop: &stop,
+        device: &device,
+        tokenizer: &tokenizer,
+    };
+    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
+    let joint = stages.hydra_sft(&base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
+    let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
+    let mut metrics = MetricsFile::create(&folder.file("metrics.jsonl")).unwrap();
+    stages.ppo(bank.unwrap(), &mut metrics).1.unwrap();
+    metrics.finish().unwrap();
+    let lines = read_metrics(&folder.file("metrics.jsonl")).unwrap();
+    assert_eq!(lines.iter().map(|l| l.step).collect::<Vec<_>>(), [1, 2]);
+    let first = &lines[0];
+    assert!((first.get("first_ratio").unwrap() - 1.0).abs() < 1e-5);
+    assert!(first.get("kl").unwrap().abs() < 1e-3, "nothing has moved yet");
+    assert!(first.phase_seconds.iter().any(|(name, _)| name == Phase::Generate.name()));
+    report::plot(&folder, false).unwrap();
+    let svg = std::fs::read_to_string(folder.file("plots.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("Reward model"));
+    PlotSpec::new("KL", "nats", "ppo", &["kl"]).of(&lines).unwrap();
+}
