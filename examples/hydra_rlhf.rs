@@ -17,8 +17,8 @@ use hydralign::memory::format_bytes;
 use hydralign::models::{ModelBank, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    MetricsFile, Overwrite, Progress, RunFolder, StopFlag, load_toml, save_toml, stop_on_ctrl_c,
-    write_atomic,
+    MetricsFile, Overwrite, Progress, RunFolder, StopFlag, load_toml, read_metrics, save_toml,
+    stop_on_ctrl_c, write_atomic,
 };
 use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge, mean_score};
@@ -262,6 +262,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let has_gold = self.stages.data.has_gold;
         report::plot(self.folder, has_gold)?;
+        let metrics = read_metrics(&self.folder.file("metrics.jsonl"))?;
+        println!("{}", report::stages(&metrics)?.to_text());
         let models: Vec<(&str, &Judged)> = judged.iter().map(|(n, j)| (*n, j)).collect();
         if has_gold {
             let table = report::quality(&models)?;

@@ -8,7 +8,8 @@ use hydralign::memory::{Prediction, format_bytes};
 use hydralign::models::{ModelBank, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Cell, PhaseTotal, PlotSpec, RunFolder, Table, plot_metrics, read_metrics, write_atomic,
+    Cell, MetricsLine, PhaseTotal, PlotSpec, RunFolder, Table, plot_metrics, read_metrics,
+    write_atomic,
 };
 
 /// One row per model: gold score and win rates on the held-out prompts.
@@ -67,7 +68,32 @@ pub fn phases(totals: &[PhaseTotal], prediction: &Prediction) -> Result<Table> {
     Ok(table)
 }
 
-/// The same prompts answered before and after, as text.
+/// The last numbers of each stage, from its metrics.
+///
+/// # Errors
+/// As [`quality`].
+pub fn stages(metrics: &[MetricsLine]) -> Result<Table> {
+    let columns = ["nll", "ranking_accuracy", "score", "gold", "kl", "entropy", "clip_fraction"];
+    let mut table = Table::new(&[&["stage", "steps", "seconds"][..], &columns[..]].concat());
+    let mut before = 0.0;
+    for stage in ["sft", "hydra_sft", "ppo"] {
+        let Some(last) = metrics.iter().rfind(|line| line.stage == stage) else { continue };
+        let number = |name: &&str| match last.get(name) {
+            Some(value) => Cell::number(value, 3),
+            None => Cell::text("–").right(),
+        };
+        let head = [
+            Cell::text(stage),
+            Cell::count(last.step as u64),
+            Cell::number(last.seconds - before, 1),
+        ];
+        table.row(head.into_iter().chain(columns.iter().map(number)))?;
+        before = last.seconds;
+    }
+    Ok(table)
+}
+
+/// Prompts from all over the held-out set, answered before and after, as text.
 ///
 /// # Errors
 /// Tokens that do not decode.
@@ -79,7 +105,9 @@ pub fn examples(
     count: usize,
 ) -> Result<String> {
     let mut text = String::new();
-    for i in (0..before.episodes.len()).step_by(samples.max(1)).take(count) {
+    let prompts = before.episodes.len() / samples.max(1);
+    let count = count.min(prompts);
+    for i in (0..count).map(|k| k * prompts / count * samples) {
         text += &format!("{}\n", tokenizer.decode(&before.episodes[i].prompt, true)?);
         for (name, judged) in [("before", before), ("after ", after)] {
             let response = tokenizer.decode(&judged.episodes[i].response, true)?;
