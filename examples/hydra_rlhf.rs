@@ -275,7 +275,7 @@ impl Run<'_> {
             let score = mean_score(bank, &judged.episodes, rows)?;
             println!("{name}: mean reward-model score {score:.3} on held-out prompts");
         }
-        if let [.., (_, before), (_, after)] = models[..] {
+        if let [.., (_, before), ("PPO", after)] = models[..] {
             let samples = self.stages.recipe.evaluation.samples;
             println!(
                 "\nHeld-out prompts, before and after PPO:\n{}",

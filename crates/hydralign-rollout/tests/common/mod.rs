@@ -1,6 +1,6 @@
 //! A decoder whose logits are a fixed function of everything that its row has read.
 
-#![allow(dead_code)] // Each test file uses its part.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use hydralign_core::{CoreError, Decoder, Role};
