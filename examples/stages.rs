@@ -163,11 +163,13 @@ impl Stages<'_> {
         let (settings, all) = (&self.recipe.ppo, &self.data.prompts);
         let seed = sub_seed(self.recipe.seed, "prompts");
         let first = (step - 1) * settings.prompts;
-        let pick = |i: usize| {
-            let order = permutation(all.len(), seed, (i / all.len()) as u64);
-            all[order[i % all.len()]].clone()
-        };
-        let prompts: Vec<Vec<u32>> = (first..first + settings.prompts).map(pick).collect();
+        let rounds = first / all.len()..=(first + settings.prompts) / all.len();
+        let prompts: Vec<Vec<u32>> = rounds
+            .flat_map(|round| permutation(all.len(), seed, round as u64))
+            .skip(first % all.len())
+            .take(settings.prompts)
+            .map(|i| all[i].clone())
+            .collect();
         let seed = sub_seed(self.recipe.seed, "rollout");
         sample_prompts(&prompts, settings.samples, seed, (first * settings.samples) as u64)
     }

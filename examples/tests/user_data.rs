@@ -54,21 +54,40 @@ fn load(prompts: &str, pairs: &str) -> anyhow::Result<RunData> {
     RunData::of_files(&files(dir.path(), prompts, pairs), &tokenizer(), 64, &tiny())
 }
 
+/// The files above with the shipped model, as every stage needs them.
+struct Own {
+    data: RunData,
+    base: Checkpoint,
+    tokenizer: TextTokenizer,
+    device: Device,
+    stop: StopFlag,
+}
+
+impl Own {
+    fn new() -> Self {
+        let device = Device::flex();
+        Self {
+            data: load(PROMPTS, PAIRS).unwrap(),
+            base: load_checkpoint(&base_model_dir(), &device).unwrap(),
+            tokenizer: tokenizer(),
+            device,
+            stop: StopFlag::new(),
+        }
+    }
+
+    fn stages<'a>(&'a self, recipe: &'a Recipe) -> Stages<'a> {
+        let Self { data, tokenizer, device, stop, .. } = self;
+        Stages { recipe, data, stop, device, tokenizer }
+    }
+}
+
 #[test]
 fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
-    let (recipe, device) = (tiny(), Device::flex());
-    let data = load(PROMPTS, PAIRS).unwrap();
+    let (recipe, own) = (tiny(), Own::new());
+    let Own { data, device, .. } = &own;
     assert_eq!((data.prompts.len(), data.held_out.len(), data.preferences.len()), (2, 1, 2));
-    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
-    let stages = Stages {
-        recipe: &recipe,
-        data: &data,
-        stop: &stop,
-        device: &device,
-        tokenizer: &tokenizer,
-    };
-    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
-    let joint = stages.hydra_sft(&base, &mut ()).unwrap();
+    let stages = own.stages(&recipe);
+    let joint = stages.hydra_sft(&own.base, &mut ()).unwrap();
     let start = joint.checkpoint(Role::Actor).unwrap();
     for name in ["hydra_ppo", "j_hydra_ppo", "ppo"] {
         let (placement, start) = placement_for(name, start.clone()).unwrap();
@@ -79,14 +98,14 @@ fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
         let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
         report::save_trained(&folder, &bank, "base").unwrap();
         if name == "ppo" {
-            let again = load_checkpoint(&folder.file("models/critic"), &device).unwrap();
+            let again = load_checkpoint(&folder.file("models/critic"), device).unwrap();
             assert!(again.reward_head.is_some(), "the value head is saved with the critic");
         } else {
             let architecture = start.trunk.architecture();
             let (_, head) =
-                load_adapter(&folder.file("adapters/critic"), architecture, &device).unwrap();
+                load_adapter(&folder.file("adapters/critic"), architecture, device).unwrap();
             assert!(head.is_some(), "the value head is saved with the critic's adapter");
-            load_adapter(&folder.file("adapters/actor"), architecture, &device).unwrap();
+            load_adapter(&folder.file("adapters/actor"), architecture, device).unwrap();
         }
     }
 }
@@ -95,17 +114,9 @@ fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
 fn a_joint_stage_with_an_adapter_gives_ppo_a_frozen_start() {
     let mut recipe = tiny();
     recipe.hydra_sft.adapter = true;
-    let (data, device) = (load(PROMPTS, PAIRS).unwrap(), Device::flex());
-    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
-    let stages = Stages {
-        recipe: &recipe,
-        data: &data,
-        stop: &stop,
-        device: &device,
-        tokenizer: &tokenizer,
-    };
-    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
-    let joint = stages.hydra_sft(&base, &mut ()).unwrap();
+    let own = Own::new();
+    let stages = own.stages(&recipe);
+    let joint = stages.hydra_sft(&own.base, &mut ()).unwrap();
     let start = joint.checkpoint(Role::Actor).unwrap();
     assert!(start.adapter.is_some());
     let (placement, start) = placement_for("hydra_ppo", start).unwrap();
@@ -159,24 +170,16 @@ fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weigh
     recipe.ppo.lr = Schedule::constant(f64::MAX);
     recipe.hydra_sft.training.lr = Schedule::constant(f64::MAX);
     recipe.hydra_sft.training.epochs = 3;
-    let (data, device) = (load(PROMPTS, PAIRS).unwrap(), Device::flex());
-    let (tokenizer, stop) = (tokenizer(), StopFlag::new());
-    let stages = Stages {
-        recipe: &recipe,
-        data: &data,
-        stop: &stop,
-        device: &device,
-        tokenizer: &tokenizer,
-    };
-    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
-    let error = stages.hydra_sft(&base, &mut ()).expect_err("the loss is NaN");
+    let own = Own::new();
+    let stages = own.stages(&recipe);
+    let error = stages.hydra_sft(&own.base, &mut ()).expect_err("the loss is NaN");
     let text = format!("{error:#}");
     assert!(is_numerical(&error), "{text}");
     assert!(text.contains("stage hydra_sft, step 2, phase update"), "{text}");
 
     let recipe = tiny();
     let stages = Stages { recipe: &recipe, ..stages };
-    let joint = stages.hydra_sft(&base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
+    let joint = stages.hydra_sft(&own.base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
     let mut recipe = tiny();
     recipe.ppo.lr = Schedule::constant(f64::MAX);
     let stages = Stages { recipe: &recipe, ..stages };
@@ -200,17 +203,9 @@ fn an_unknown_placement_lists_the_known_ones() {
 #[test]
 fn metrics_and_plots_of_a_run_hold_every_step() {
     use hydralign::runs::MetricsFile;
-    let (recipe, data) = (tiny(), load(PROMPTS, PAIRS).unwrap());
-    let (device, tokenizer, stop) = (Device::flex(), tokenizer(), StopFlag::new());
-    let stages = Stages {
-        recipe: &recipe,
-        data: &data,
-        stop: &stop,
-        device: &device,
-        tokenizer: &tokenizer,
-    };
-    let base = load_checkpoint(&base_model_dir(), &device).unwrap();
-    let joint = stages.hydra_sft(&base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
+    let (recipe, own) = (tiny(), Own::new());
+    let stages = own.stages(&recipe);
+    let joint = stages.hydra_sft(&own.base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
     let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
