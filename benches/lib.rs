@@ -16,6 +16,7 @@ pub fn shape_a() -> ModelShape {
         kv_heads: 2,
         head_dim: 64,
         tied: false,
+        parts: Parts::default(),
     }
 }
 
@@ -30,6 +31,7 @@ pub fn shape_task() -> ModelShape {
         kv_heads: 2,
         head_dim: 32,
         tied: true,
+        parts: Parts::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Parser;
 use hydralign::algorithms::{Epochs, nll_batch, train_minibatches};
 use hydralign::data::{TextTokenizer, encode_completion, encode_prompt};
 use hydralign::kernels::retain_freed_memory;
-use hydralign::models::{Architecture, ModelBank, random_trunk, save_checkpoint};
+use hydralign::models::{Architecture, ModelBank, SaveOptions, random_trunk, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{Decay, Progress, Schedule};
 use hydralign_examples::task::{corpus, save_tokenizer, train_tokenizer};
@@ -54,6 +54,7 @@ fn main() -> Result<()> {
         kv_heads: 2,
         head_dim: 32,
         tied: true,
+        parts: Parts::default(),
     };
     let context = 64;
     let architecture = Architecture::llama(&shape, context, tokenizer.eos_ids()[0])?;
@@ -99,7 +100,7 @@ fn main() -> Result<()> {
     )?;
     progress.finish();
     let trained = learner.model().checkpoint(Role::Actor)?;
-    save_checkpoint(&args.out, &trained.trunk, None)?;
+    save_checkpoint(&args.out, &trained.trunk, None, &SaveOptions::default())?;
     println!("written to {}", args.out.display());
     Ok(())
 }

@@ -7,14 +7,14 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
 use hydralign::data::TextTokenizer;
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::format_bytes;
-use hydralign::models::{ModelBank, save_checkpoint};
+use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
     MetricsFile, Overwrite, Progress, RunFolder, StopFlag, load_toml, read_metrics, save_toml,
@@ -199,8 +199,9 @@ impl Run<'_> {
             &self.folder.file("models/hydra_sft"),
             &joint.trunk,
             joint.reward_head.as_ref(),
+            &SaveOptions::default(),
         )?;
-        self.copy_tokenizer("models/hydra_sft")?;
+        copy_companions(&self.base_dir, &self.folder.file("models/hydra_sft"))?;
         Ok((joint, judged))
     }
 
@@ -310,17 +311,6 @@ impl Run<'_> {
             true => self.base_dir.display().to_string(),
             false => "../../models/hydra_sft".into(),
         }
-    }
-
-    fn copy_tokenizer(&self, folder: &str) -> Result<()> {
-        for file in ["tokenizer.json", "tokenizer_config.json"] {
-            let from = self.base_dir.join(file);
-            if from.exists() {
-                let bytes = std::fs::read(&from).with_context(|| from.display().to_string())?;
-                write_atomic(&self.folder.file(folder).join(file), &bytes)?;
-            }
-        }
-        Ok(())
     }
 }
 

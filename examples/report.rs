@@ -5,7 +5,7 @@ use crate::memory::phase_name;
 use anyhow::Result;
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{Prediction, format_bytes};
-use hydralign::models::{ModelBank, save_adapter, save_checkpoint};
+use hydralign::models::{ModelBank, SaveOptions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
     Cell, MetricsLine, PhaseTotal, PlotSpec, RunFolder, Table, plot_metrics, read_metrics,
@@ -151,7 +151,12 @@ pub fn save_trained(folder: &RunFolder, bank: &ModelBank, base: &str) -> Result<
                 let dir = folder.file(format!("adapters/{role}"));
                 save_adapter(&dir, adapter, head, trunk.architecture(), base)?;
             }
-            None => save_checkpoint(&folder.file(format!("models/{role}")), trunk, head)?,
+            None => save_checkpoint(
+                &folder.file(format!("models/{role}")),
+                trunk,
+                head,
+                &SaveOptions::default(),
+            )?,
         }
     }
     Ok(())

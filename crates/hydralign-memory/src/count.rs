@@ -1,7 +1,7 @@
 //! Checked counts. Shapes come from files, so any value may turn up in them.
 
 use crate::MemoryError;
-use hydralign_placement::{LoraShape, ModelShape, Target};
+use hydralign_placement::{LoraShape, ModelShape, WeightDims};
 
 /// Π factors.
 pub(crate) fn product(what: &'static str, factors: &[u64]) -> Result<u64, MemoryError> {
@@ -24,52 +24,55 @@ pub(crate) fn sum(what: &'static str, terms: &[u64]) -> Result<u64, MemoryError>
 pub(crate) struct Counts {
     /// One trunk with its LM head.
     pub(crate) trunk: u64,
-    /// One LM head: V·h, or nothing where it is the transposed embedding.
+    /// One LM head: V·width, or nothing where it is the transposed embedding.
     pub(crate) lm_head: u64,
     /// One adapter.
     pub(crate) adapter: u64,
-    /// One scalar head `[h → 1]`.
+    /// One scalar head `[width → 1]`.
     pub(crate) head: u64,
 }
 
 impl Counts {
     /// The counts of [`ModelShape::parameters`] and [`LoraShape::parameters`], checked.
     pub(crate) fn new(shape: &ModelShape, lora: &LoraShape) -> Result<Self, MemoryError> {
-        let hidden = shape.hidden as u64;
         let layers = shape.layers as u64;
-        let projections = projections(shape)?;
-
+        check_heads(shape)?;
         let what = "a trunk";
-        let mut block = vec![hidden, hidden];
-        for &[i, o] in projections.values() {
-            block.push(product(what, &[i, o])?);
-        }
-        let blocks = product(what, &[layers, sum(what, &block)?])?;
-        let embedding = product(what, &[shape.vocab as u64, hidden])?;
-        let lm_head = if shape.tied { 0 } else { embedding };
-        let trunk = sum(what, &[embedding, lm_head, blocks, hidden])?;
+        let block = weights(what, &shape.block_weights())?;
+        let blocks = product(what, &[layers, block])?;
+        let lm_head = match shape.tied {
+            true => 0,
+            false => product(what, &[shape.vocab as u64, shape.width() as u64])?,
+        };
+        let outer = weights(what, &shape.outer_weights())?;
+        let trunk = sum(what, &[outer, lm_head, blocks])?;
 
         let what = "an adapter";
-        let widths: Vec<u64> = lora.targets.iter().flat_map(|t| projections[t]).collect();
+        let widths = lora.targets_in(shape).flat_map(|t| shape.projection(t));
+        let widths: Vec<u64> = widths.map(|n| n as u64).collect();
         let adapter = product(what, &[layers, lora.rank as u64, sum(what, &widths)?])?;
-        Ok(Self { trunk, lm_head, adapter, head: hidden })
+        Ok(Self { trunk, lm_head, adapter, head: shape.width() as u64 })
     }
 }
 
-type Projections = std::collections::BTreeMap<Target, [u64; 2]>;
+/// Σ rows·columns.
+fn weights(what: &'static str, dims: &[WeightDims]) -> Result<u64, MemoryError> {
+    let terms = dims.iter().map(|&[rows, columns]| product(what, &[rows as u64, columns as u64]));
+    sum(what, &terms.collect::<Result<Vec<_>, _>>()?)
+}
 
-/// `[in, out]` of every projection, whose widths are known not to overflow.
-fn projections(shape: &ModelShape) -> Result<Projections, MemoryError> {
-    // `ModelShape::projection` multiplies these two pairs without a check.
-    for heads in [shape.heads, shape.kv_heads] {
-        heads.checked_mul(shape.head_dim).ok_or(MemoryError::Overflow { what: "a head" })?;
-    }
-    Ok(Target::ALL.map(|t| (t, shape.projection(t).map(|n| n as u64))).into())
+/// `ModelShape::projection` multiplies and adds these without a check.
+fn check_heads(shape: &ModelShape) -> Result<(), MemoryError> {
+    let what = "a head";
+    let [heads, kv_heads, d] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u64);
+    let queries = product(what, &[heads, d])?;
+    sum(what, &[queries, product(what, &[2, kv_heads, d])?]).map(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hydralign_placement::{Parts, Target};
 
     #[test]
     fn counts_agree_with_the_unchecked_ones() {
@@ -83,6 +86,7 @@ mod tests {
                 kv_heads,
                 head_dim: 5,
                 tied,
+                parts: Parts::default(),
             };
             for targets in [&Target::ALL[..], &Target::ALL[1..4], &[]] {
                 let targets = targets.iter().copied().collect();

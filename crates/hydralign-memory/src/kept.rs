@@ -71,23 +71,26 @@ pub fn kept_by_block(
     trunk_trained: bool,
     adapter: Option<&LoraShape>,
 ) -> Result<Vec<Kept>, MemoryError> {
+    use Target::{Down, Gate, Key, Output, Query, QueryKeyValue, Up, Value};
     let s = Sizes::new(shape, rows, tokens)?;
     let norm_statistics = product(WHAT, &[3, s.tokens])?;
     let softmax_sum = product(WHAT, &[s.tokens, shape.heads as u64])?;
     let low_rank = match adapter {
-        Some(lora) => product(WHAT, &[s.tokens, lora.targets.len() as u64, lora.rank as u64])?,
+        Some(lora) => {
+            product(WHAT, &[s.tokens, lora.targets_in(shape).count() as u64, lora.rank as u64])?
+        }
         None => 0,
     };
     // The input of projections is read again where one of their weights is trained.
     let reads = |projections: &[Target]| {
         trunk_trained
-            || adapter.is_some_and(|lora| projections.iter().any(|p| lora.targets.contains(p)))
+            || adapter.is_some_and(|lora| lora.targets_in(shape).any(|t| projections.contains(&t)))
     };
     let table = [
         ("block input", s.hidden, true),
         ("attention norm: statistics", norm_statistics, true),
         ("attention norm: before its weight", s.hidden, trunk_trained),
-        ("attention input", s.hidden, reads(&[Target::Query, Target::Key, Target::Value])),
+        ("attention input", s.hidden, reads(&[Query, Key, Value, QueryKeyValue])),
         ("queries", s.queries, true),
         ("keys", s.keys, true),
         ("values", s.keys, true),
@@ -95,16 +98,16 @@ pub fn kept_by_block(
         ("exponentials", s.scores, true),
         ("softmax sums", softmax_sum, true),
         ("probabilities", s.scores, true),
-        ("attention output", s.queries, reads(&[Target::Output])),
+        ("attention output", s.queries, reads(&[Output])),
         ("block middle", s.hidden, true),
         ("feed-forward norm: statistics", norm_statistics, true),
         ("feed-forward norm: before its weight", s.hidden, trunk_trained),
-        ("feed-forward input", s.hidden, reads(&[Target::Gate, Target::Up])),
+        ("feed-forward input", s.hidden, reads(&[Gate, Up])),
         ("gate", s.inner, true),
         ("sigmoid of the gate", s.inner, true),
         ("silu of the gate", s.inner, true),
         ("up", s.inner, true),
-        ("input of the down projection", s.inner, reads(&[Target::Down])),
+        ("input of the down projection", s.inner, reads(&[Down])),
         ("low-rank paths", low_rank, low_rank > 0),
     ];
     Ok(kept(&table))

@@ -3,7 +3,7 @@
 use hydralign_memory::{
     Category, Dtype, Estimate, MemoryError, Moment, PhaseName, Workload, predict,
 };
-use hydralign_placement::{LoraShape, ModelShape, Placement, PlacementError};
+use hydralign_placement::{LoraShape, ModelShape, Parts, Placement, PlacementError};
 use proptest::prelude::*;
 
 fn small() -> ModelShape {
@@ -16,6 +16,7 @@ fn small() -> ModelShape {
         kv_heads: 2,
         head_dim: 16,
         tied: true,
+        parts: Parts::default(),
     }
 }
 
@@ -48,6 +49,7 @@ fn ten_trillion_parameters_are_counted() {
         kv_heads: 512,
         head_dim: 128,
         tied: false,
+        parts: Parts::default(),
     };
     let parameters = u128::from(shape.parameters());
     assert!(parameters > 10_000_000_000_000);
@@ -148,7 +150,7 @@ proptest! {
         // Mostly a shape and workload that pass the checks, so that the sums are reached.
         let part = |n: usize, whole: usize| if sensible { n.min(whole) } else { n };
         let heads = if sensible { kv_heads.wrapping_mul(1 + group % 4) } else { group };
-        let shape = ModelShape { vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, tied };
+        let shape = ModelShape { vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, tied, parts: Parts::default() };
         let lora = LoraShape { rank, ..LoraShape::default() };
         let [batch, generate, score, mini, micro, prompt_tokens, response_tokens] = load;
         let minibatch = part(mini, batch);

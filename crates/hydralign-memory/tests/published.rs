@@ -1,7 +1,7 @@
 //! The prediction against numbers and orderings that others have published.
 
 use hydralign_memory::{Category, Dtype, Estimate, Moment, PhaseName, Workload, predict};
-use hydralign_placement::{LoraShape, ModelShape, Placement};
+use hydralign_placement::{LoraShape, ModelShape, Parts, Placement};
 
 const GB: f64 = 1e9;
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -16,6 +16,7 @@ fn llama_2_7b() -> ModelShape {
         kv_heads: 32,
         head_dim: 128,
         tied: false,
+        parts: Parts::default(),
     }
 }
 
@@ -73,6 +74,7 @@ fn stored_bytes_per_parameter_are_those_of_zero() {
         kv_heads: 1,
         head_dim: 1,
         tied: false,
+        parts: Parts::default(),
     };
     let psi = shape.parameters();
     assert!((psi as f64 / 7.5e9 - 1.0).abs() < 1e-5);
@@ -146,6 +148,7 @@ fn the_cache_of_llama_2_7b_is_half_a_mebibyte_a_token() {
         kv_heads: 40,
         head_dim: 128,
         tied: true,
+        parts: Parts::default(),
     };
     let (placement, lora, workload) = (Placement::hydra_ppo(), lora(), workload(3, 600, 424));
     let cache = |shape: &ModelShape| {

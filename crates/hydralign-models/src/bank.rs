@@ -161,7 +161,7 @@ fn build_head(
         return Err(ModelError::NoRewardHead { role });
     }
     let trunk = &start.reward.trunk;
-    let hidden = trunk.architecture.shape.hidden;
+    let hidden = trunk.architecture.shape.width();
     let seed = sub_seed(seed, "reward head");
     Ok(Some(ScalarHead::fresh(hidden, trainable, seed, &trunk.device())))
 }

@@ -1,23 +1,29 @@
 use crate::Adapter;
-use crate::architecture::Architecture;
+use crate::architecture::{Activation, Architecture, Residual};
 use crate::attention::attend;
 use crate::cache::Cache;
-use crate::low_rank::weight;
-use crate::norm::rms_norm;
-use crate::rope::Rotation;
-use burn::module::{Module, Param};
+use crate::linear::Linear;
+use crate::norm::Norm;
+use crate::sight::Sights;
+use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
+use burn::tensor::activation::{gelu, relu, silu};
 use hydralign_core::Gradient;
 use hydralign_placement::Target;
 
-/// Weights of one decoder block. Projections are stored `[in, out]`, in the order of
-/// [`Target::ALL`].
+/// Weights of one decoder block.
 #[derive(Module, Debug)]
 pub(crate) struct Block {
-    pub(crate) attention_norm: Param<Tensor<1>>,
-    pub(crate) mlp_norm: Param<Tensor<1>>,
-    pub(crate) projections: Vec<Param<Tensor<2>>>,
+    pub(crate) attention_norm: Norm,
+    pub(crate) mlp_norm: Norm,
+    /// Norms of the outputs of both halves, in the families that have them.
+    pub(crate) attention_out_norm: Option<Norm>,
+    pub(crate) mlp_out_norm: Option<Norm>,
+    /// Norms of each head's queries and keys, in the families that have them.
+    pub(crate) query_norm: Option<Norm>,
+    pub(crate) key_norm: Option<Norm>,
+    /// In the order of `ModelShape::targets`.
+    pub(crate) projections: Vec<Linear>,
 }
 
 /// What a pass looks through: which adapter, and whether the graph is kept.
@@ -31,13 +37,25 @@ pub(crate) struct Lens<'a> {
 pub(crate) struct Frame<'a> {
     pub(crate) lens: Lens<'a>,
     pub(crate) architecture: &'a Architecture,
-    pub(crate) rotation: Rotation,
-    pub(crate) bias: Option<Tensor<5>>,
+    pub(crate) sights: Sights,
     pub(crate) rows: usize,
 }
 
+impl Frame<'_> {
+    fn norm<const D: usize>(&self, norm: &Norm, x: Tensor<D>) -> Tensor<D> {
+        norm.forward(x, self.architecture, self.lens.gradient)
+    }
+
+    fn norm_if<const D: usize>(&self, norm: Option<&Norm>, x: Tensor<D>) -> Tensor<D> {
+        match norm {
+            Some(norm) => self.norm(norm, x),
+            None => x,
+        }
+    }
+}
+
 impl Block {
-    /// x + attention(norm x), then + mlp(norm x) (the pre-norm block of Llama).
+    /// Attention and feed-forward block around the residual stream; see [`Residual`].
     ///
     /// # Shapes
     /// `x`: `[rows·time, hidden]`, the same out.
@@ -48,12 +66,28 @@ impl Block {
         frame: &Frame<'_>,
         cache: Option<&mut Cache>,
     ) -> Tensor<2> {
-        let eps = frame.architecture.norm_eps;
-        let gradient = frame.lens.gradient;
-        let normed = rms_norm(x.clone(), &self.attention_norm, eps, gradient);
-        let x = x.add(self.attention(index, normed, frame, cache));
-        let normed = rms_norm(x.clone(), &self.mlp_norm, eps, gradient);
-        x.add(self.mlp(index, normed, frame.lens))
+        match frame.architecture.residual {
+            Residual::PreNorm => {
+                let normed = frame.norm(&self.attention_norm, x.clone());
+                let out = self.attention(index, normed, frame, cache);
+                let x = x.add(frame.norm_if(self.attention_out_norm.as_ref(), out));
+                let normed = frame.norm(&self.mlp_norm, x.clone());
+                let out = self.mlp(index, normed, frame);
+                x.add(frame.norm_if(self.mlp_out_norm.as_ref(), out))
+            }
+            Residual::PostNorm => {
+                let out = self.attention(index, x.clone(), frame, cache);
+                let x = frame.norm(&self.attention_norm, x.add(out));
+                let out = self.mlp(index, x.clone(), frame);
+                frame.norm(&self.mlp_norm, x.add(out))
+            }
+            Residual::Parallel => {
+                let normed = frame.norm(&self.attention_norm, x.clone());
+                let attention = self.attention(index, normed, frame, cache);
+                let normed = frame.norm(&self.mlp_norm, x.clone());
+                x.add(attention).add(self.mlp(index, normed, frame))
+            }
+        }
     }
 
     fn attention(
@@ -63,38 +97,88 @@ impl Block {
         frame: &Frame<'_>,
         cache: Option<&mut Cache>,
     ) -> Tensor<2> {
-        let shape = &frame.architecture.shape;
-        let (rows, d) = (frame.rows, shape.head_dim);
-        let time = x.dims()[0] / rows;
-        let project = |target, heads| {
-            self.project(index, target, x.clone(), frame.lens).reshape([rows, time, heads, d])
+        let architecture = frame.architecture;
+        let sight = frame.sights.of(architecture, index);
+        let rotate = |x: Tensor<4>| match &sight.rotation {
+            Some(rotation) => rotation.apply(x),
+            None => x,
         };
-        let q = frame.rotation.apply(project(Target::Query, shape.heads));
-        let q = q.mul_scalar(1.0 / (d as f64).sqrt());
-        let k = frame.rotation.apply(project(Target::Key, shape.kv_heads));
-        let v = project(Target::Value, shape.kv_heads);
+        let [q, k, v] = self.queries_keys_values(index, x, frame);
+        let scale = match architecture.scale_by_layer {
+            true => architecture.attention_scale / (index + 1) as f64,
+            false => architecture.attention_scale,
+        };
+        let q = rotate(frame.norm_if(self.query_norm.as_ref(), q)).mul_scalar(scale);
+        let k = rotate(frame.norm_if(self.key_norm.as_ref(), k));
         let (k, v) = match cache {
             Some(cache) => cache.append(index, k, v),
             None => (k, v),
         };
-        let context = attend(q, k, v, frame.bias.clone());
-        self.project(index, Target::Output, context, frame.lens)
+        let context = attend(q, k, v, sight.bias.clone(), architecture.attention_softcap);
+        self.project(index, Target::Output, context, frame)
     }
 
-    /// (silu(x·gate) ⊙ x·up)·down: SwiGLU (Shazeer 2020).
-    fn mlp(&self, index: usize, x: Tensor<2>, lens: Lens<'_>) -> Tensor<2> {
-        let gate = silu(self.project(index, Target::Gate, x.clone(), lens));
-        let up = self.project(index, Target::Up, x, lens);
-        self.project(index, Target::Down, gate.mul(up), lens)
+    /// Queries, keys and values, `[rows, time, heads, head_dim]` each.
+    fn queries_keys_values(&self, index: usize, x: Tensor<2>, frame: &Frame<'_>) -> [Tensor<4>; 3] {
+        let shape = &frame.architecture.shape;
+        let (rows, d) = (frame.rows, shape.head_dim);
+        let time = x.dims()[0] / rows;
+        let by_head = |x: Tensor<2>, heads| x.reshape([rows, time, heads, d]);
+        let (heads, kv_heads) = (shape.heads, shape.kv_heads);
+        if shape.parts.fused_qkv {
+            let all = self.project(index, Target::QueryKeyValue, x, frame);
+            let part = |from: usize, heads: usize| {
+                by_head(all.clone().narrow(1, from * d, heads * d), heads)
+            };
+            return [part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
+        }
+        let q = self.project(index, Target::Query, x.clone(), frame);
+        let k = self.project(index, Target::Key, x.clone(), frame);
+        let v = self.project(index, Target::Value, x, frame);
+        [by_head(q, heads), by_head(k, kv_heads), by_head(v, kv_heads)]
     }
 
-    /// xW, plus s·(xA)B where the adapter has a pair for this projection.
-    fn project(&self, index: usize, target: Target, x: Tensor<2>, lens: Lens<'_>) -> Tensor<2> {
-        let low_rank = lens.adapter.and_then(|a| Some((a.pair(index, target)?, a.lora.scale())));
-        let base = x.clone().matmul(weight(&self.projections[target as usize], lens.gradient));
-        match low_rank {
-            Some((pair, scale)) => base.add(pair.forward(x, scale, lens.gradient)),
+    /// (act(x·gate) ⊙ x·up)·down, the gated unit of Shazeer 2020, or act(x·up)·down.
+    fn mlp(&self, index: usize, x: Tensor<2>, frame: &Frame<'_>) -> Tensor<2> {
+        let activation = frame.architecture.activation;
+        let inner = if frame.architecture.shape.parts.gated {
+            let gate = activate(activation, self.project(index, Target::Gate, x.clone(), frame));
+            gate.mul(self.project(index, Target::Up, x, frame))
+        } else {
+            activate(activation, self.project(index, Target::Up, x, frame))
+        };
+        self.project(index, Target::Down, inner, frame)
+    }
+
+    /// xW + b, plus s·(xA)B where the adapter has a pair for this projection.
+    fn project(&self, index: usize, target: Target, x: Tensor<2>, frame: &Frame<'_>) -> Tensor<2> {
+        let Lens { adapter, gradient } = frame.lens;
+        let targets = frame.architecture.shape.targets();
+        let place = targets.iter().position(|&t| t == target);
+        let linear = place.and_then(|i| self.projections.get(i));
+        let base = linear.expect("a block has every projection of its shape");
+        let base = base.forward(x.clone(), gradient);
+        match adapter.and_then(|a| a.pair(index, target)) {
+            Some(pair) => base.add(pair.forward(x, gradient)),
             None => base,
         }
     }
+}
+
+fn activate(activation: Activation, x: Tensor<2>) -> Tensor<2> {
+    match activation {
+        Activation::Silu => silu(x),
+        Activation::Gelu => gelu(x),
+        Activation::GeluTanh => gelu_tanh(x),
+        Activation::Relu => relu(x),
+    }
+}
+
+/// x/2·(1 + tanh(√(2/π)·x·(1 + 0.044715x²))): the library's own raises to a power, which costs
+/// more than the rest together.
+fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
+    let scale = (2.0 / std::f64::consts::PI).sqrt();
+    let cubic = x.clone().square().mul_scalar(0.044715).add_scalar(1.0);
+    let inner = cubic.mul(x.clone()).mul_scalar(scale);
+    x.mul(inner.tanh().add_scalar(1.0)).mul_scalar(0.5)
 }

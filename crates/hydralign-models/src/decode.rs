@@ -34,8 +34,9 @@ impl Decoder for ModelBank {
         let dims = [prompts.len(), width + capacity, shape.kv_heads, shape.head_dim];
         let mut cache = Cache::new(shape.layers, dims, starts, &trunk.device());
         let hidden = trunk.hidden_cached(&tokens, &mut cache, lens);
-        let last = hidden.reshape([prompts.len(), width, shape.hidden]).narrow(1, width - 1, 1);
-        let logits = trunk.logits(last.reshape([prompts.len(), shape.hidden]), Gradient::Off)?;
+        let out = shape.width();
+        let last = hidden.reshape([prompts.len(), width, out]).narrow(1, width - 1, 1);
+        let logits = trunk.logits(last.reshape([prompts.len(), out]), Gradient::Off)?;
         Ok((cache, logits))
     }
 

@@ -1,6 +1,11 @@
+use crate::architecture::NormKind;
 use crate::block::Block;
-use crate::low_rank::parameter;
+use crate::files::StoredDtype;
+use crate::linear::Linear;
+use crate::norm::Norm;
+use crate::weights::parameter;
 use crate::{Architecture, Trunk};
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use hydralign_core::random;
 use hydralign_placement::Target;
@@ -42,37 +47,83 @@ pub(crate) fn normal<const D: usize>(
 }
 
 /// A trunk with random weights: normal with standard deviation 1/√(fan-in) (LeCun et al. 1998),
-/// 1/√h for the embedding, the projections that write to the residual stream divided by √(2L)
-/// (Radford et al. 2019), norms one.
+/// 1/√h for the embedding and positions, the projections that write to the residual stream
+/// divided by √(2L) (Radford et al. 2019), norms one, biases zero.
 pub fn random_trunk(
     architecture: &Architecture,
     trainable: bool,
     seed: u64,
     device: &Device,
 ) -> Trunk {
+    let maker = Maker { architecture, trainable, seed, device };
     let shape = &architecture.shape;
-    let hidden = shape.hidden;
-    let std = 1.0 / (hidden as f64).sqrt();
-    let depth = (2.0 * shape.layers as f64).sqrt();
-    let ones = || parameter(Tensor::ones([hidden], device), trainable);
-    let projection = |block: usize, target: Target| {
-        let stream = 2 + (block * Target::ALL.len() + target as usize) as u64;
-        let [input, output] = shape.projection(target);
-        let writes_residual = matches!(target, Target::Output | Target::Down);
-        let std = 1.0 / (input as f64).sqrt() / if writes_residual { depth } else { 1.0 };
-        parameter(normal([input, output], std, seed, stream, device), trainable)
-    };
-    let block = |i| Block {
-        attention_norm: ones(),
-        mlp_norm: ones(),
-        projections: Target::ALL.into_iter().map(|t| projection(i, t)).collect(),
-    };
-    let head = || parameter(normal([hidden, shape.vocab], std, seed, 1, device), trainable);
+    let (width, parts) = (shape.width(), &shape.parts);
+    let std = 1.0 / (shape.hidden as f64).sqrt();
+    let matrix = |dims, stream| maker.matrix(dims, std, stream);
+    // Streams above those of the blocks, so that optional parts never move the others.
+    let above = |i: u64| 2 + (shape.layers * shape.targets().len()) as u64 + i;
     Trunk {
-        embedding: parameter(normal([shape.vocab, hidden], std, seed, 0, device), trainable),
-        blocks: (0..shape.layers).map(block).collect(),
-        norm: ones(),
-        head: (!shape.tied).then(head),
+        embedding: matrix([shape.vocab, width], 0),
+        positions: parts.positions.map(|rows| matrix([rows, shape.hidden], above(0))),
+        project_in: parts.embedding.map(|_| matrix([width, shape.hidden], above(1))),
+        project_out: parts.embedding.map(|_| matrix([shape.hidden, width], above(2))),
+        blocks: (0..shape.layers).map(|i| maker.block(i)).collect(),
+        norm: parts.final_norm.then(|| maker.norm(shape.hidden)),
+        head: (!shape.tied).then(|| matrix([width, shape.vocab], 1)),
         architecture: architecture.clone(),
+        dtype: StoredDtype::F32,
+    }
+}
+
+struct Maker<'a> {
+    architecture: &'a Architecture,
+    trainable: bool,
+    seed: u64,
+    device: &'a Device,
+}
+
+impl Maker<'_> {
+    fn matrix(&self, dims: [usize; 2], std: f64, stream: u64) -> Param<Tensor<2>> {
+        parameter(normal(dims, std, self.seed, stream, self.device), self.trainable)
+    }
+
+    fn vector(&self, size: usize, value: f32) -> Param<Tensor<1>> {
+        parameter(Tensor::full([size], value, self.device), self.trainable)
+    }
+
+    fn norm(&self, size: usize) -> Norm {
+        let one = match self.architecture.norm {
+            NormKind::RmsPlusOne => 0.0,
+            NormKind::Rms | NormKind::Layer => 1.0,
+        };
+        let bias = self.architecture.shape.parts.norm_bias;
+        Norm { weight: self.vector(size, one), bias: bias.then(|| self.vector(size, 0.0)) }
+    }
+
+    fn block(&self, index: usize) -> Block {
+        let shape = &self.architecture.shape;
+        let (targets, parts) = (shape.targets(), &shape.parts);
+        let depth = (2.0 * shape.layers as f64).sqrt();
+        let projection = |(place, &target): (usize, &Target)| {
+            let [input, output] = shape.projection(target);
+            let writes_residual = matches!(target, Target::Output | Target::Down);
+            let std = 1.0 / (input as f64).sqrt() / if writes_residual { depth } else { 1.0 };
+            let stream = 2 + (index * targets.len() + place) as u64;
+            Linear {
+                weight: self.matrix([input, output], std, stream),
+                bias: parts.has_bias(target).then(|| self.vector(output, 0.0)),
+            }
+        };
+        let hidden = || self.norm(shape.hidden);
+        let head = || parts.qk_norm.then(|| self.norm(shape.head_dim));
+        Block {
+            attention_norm: hidden(),
+            mlp_norm: hidden(),
+            attention_out_norm: parts.sandwich.then(hidden),
+            mlp_out_norm: parts.sandwich.then(hidden),
+            query_norm: head(),
+            key_norm: head(),
+            projections: targets.iter().enumerate().map(projection).collect(),
+        }
     }
 }

@@ -10,25 +10,34 @@ mod checkpoint;
 mod decode;
 mod error;
 mod family;
+mod files;
 mod init;
+mod linear;
+mod load;
 mod low_rank;
 mod norm;
 mod peft;
 mod read;
 mod rope;
+mod save;
 mod scalar_head;
+mod sight;
 mod start;
-mod tensor_file;
 mod trunk;
+mod weights;
 
 pub use adapter::Adapter;
-pub use architecture::{Architecture, Rope};
+pub use architecture::{
+    Activation, Architecture, NormKind, Positions, Residual, Rope, RopeScaling, Sliding, Window,
+};
 pub use bank::ModelBank;
 pub use cache::Cache;
-pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
+pub use checkpoint::{Checkpoint, load_checkpoint};
 pub use error::ModelError;
+pub use files::{SaveOptions, StoredDtype, copy_companions};
 pub use init::random_trunk;
 pub use peft::{load_adapter, save_adapter};
+pub use save::save_checkpoint;
 pub use scalar_head::ScalarHead;
 pub use start::Start;
 pub use trunk::Trunk;

@@ -1,18 +1,43 @@
-use crate::low_rank::weight;
-use burn::module::Param;
+use crate::architecture::{Architecture, NormKind};
+use crate::weights::weight;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use hydralign_core::Gradient;
 
-/// Root-mean-square norm (Zhang & Sennrich 2019): y = x / √(mean x² + ε) · γ.
-///
-/// # Shapes
-/// `x`: `[n, hidden]`, γ: `[hidden]`.
-pub(crate) fn rms_norm(
-    x: Tensor<2>,
-    gamma: &Param<Tensor<1>>,
-    eps: f64,
-    gradient: Gradient,
-) -> Tensor<2> {
-    let scale = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip();
-    x.mul(scale).mul(weight(gamma, gradient).unsqueeze())
+/// The weights of a norm over the last dimension.
+#[derive(Module, Debug)]
+pub(crate) struct Norm {
+    pub(crate) weight: Param<Tensor<1>>,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
+}
+
+impl Norm {
+    /// The norm that the architecture names; see [`NormKind`] for the equations.
+    ///
+    /// # Shapes
+    /// `x`: `[…, size]`, the same out.
+    pub(crate) fn forward<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        architecture: &Architecture,
+        gradient: Gradient,
+    ) -> Tensor<D> {
+        let last = D - 1;
+        let x = match architecture.norm {
+            NormKind::Layer => x.clone().sub(x.mean_dim(last)),
+            NormKind::Rms | NormKind::RmsPlusOne => x,
+        };
+        let variance = x.clone().square().mean_dim(last);
+        let scale = variance.add_scalar(architecture.norm_eps).sqrt().recip();
+        let gamma = weight(&self.weight, gradient);
+        let gamma = match architecture.norm {
+            NormKind::RmsPlusOne => gamma.add_scalar(1.0),
+            NormKind::Rms | NormKind::Layer => gamma,
+        };
+        let y = x.mul(scale).mul(gamma.unsqueeze());
+        match &self.bias {
+            Some(bias) => y.add(weight(bias, gradient).unsqueeze()),
+            None => y,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use crate::ModelBank;
-use crate::low_rank::weight;
 use crate::trunk::Trunk;
+use crate::weights::weight;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient, Outputs, Reading, Request, Role, Roles, TokenBatch};

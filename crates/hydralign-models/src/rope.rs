@@ -1,4 +1,4 @@
-use crate::architecture::Rope;
+use crate::architecture::{Rope, RopeScaling};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::f64::consts::TAU;
 
@@ -7,6 +7,8 @@ use std::f64::consts::TAU;
 pub(crate) struct Rotation {
     cos: Tensor<4>,
     sin: Tensor<4>,
+    /// Dimensions of a head that are rotated.
+    dims: usize,
 }
 
 impl Rotation {
@@ -15,47 +17,51 @@ impl Rotation {
     /// Frequencies and angles are taken in f32, as the reference implementation does.
     pub(crate) fn new(
         rope: &Rope,
-        head_dim: usize,
+        dims: usize,
         positions: &[usize],
         rows: usize,
         device: &Device,
     ) -> Self {
-        let frequencies = frequencies(rope, head_dim);
-        let dims = [rows, positions.len() / rows, 1, head_dim / 2];
+        let frequencies = frequencies(rope, dims);
+        let table_dims = [rows, positions.len() / rows, 1, dims / 2];
         let table = |f: fn(f32) -> f32| {
             let angle = |&p: &usize| frequencies.iter().map(move |w| f(p as f32 * w));
             let values: Vec<f32> = positions.iter().flat_map(angle).collect();
-            Tensor::from_data(TensorData::new(values, dims), device)
+            Tensor::from_data(TensorData::new(values, table_dims), device)
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
+        Self { cos: table(f32::cos), sin: table(f32::sin), dims }
     }
 
-    /// Rotates each pair (x_i, x_{i+d/2}) by its angle.
+    /// Rotates each pair (x_i, x_{i+dims/2}) of the first `dims` dimensions by its angle; the
+    /// others pass through.
     ///
     /// # Shapes
     /// `x`: `[rows, time, heads, d]`.
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
+        let (half, d) = (self.dims / 2, x.dims()[3]);
         let low = x.clone().narrow(3, 0, half);
-        let high = x.narrow(3, half, half);
+        let high = x.clone().narrow(3, half, half);
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         let turned_low = low.clone().mul(cos.clone()).sub(high.clone().mul(sin.clone()));
         let turned_high = high.mul(cos).add(low.mul(sin));
-        Tensor::cat(vec![turned_low, turned_high], 3)
+        let mut parts = vec![turned_low, turned_high];
+        if self.dims < d {
+            parts.push(x.narrow(3, self.dims, d - self.dims));
+        }
+        Tensor::cat(parts, 3)
     }
 }
 
-fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
-    let plain = |base: f64| {
-        (0..head_dim / 2).map(move |i| {
-            let exponent = (2 * i) as f32 / head_dim as f32;
-            1.0 / (base as f32).powf(exponent)
-        })
-    };
-    match *rope {
-        Rope::Plain { base } => plain(base).collect(),
-        Rope::Llama3 { base, factor, low, high, original } => {
-            plain(base).map(|w| llama3(w, factor, low, high, original)).collect()
+fn frequencies(rope: &Rope, dims: usize) -> Vec<f32> {
+    let plain = (0..dims / 2).map(|i| {
+        let exponent = (2 * i) as f32 / dims as f32;
+        1.0 / (rope.base as f32).powf(exponent)
+    });
+    match rope.scaling {
+        RopeScaling::None => plain.collect(),
+        RopeScaling::Linear { factor } => plain.map(|w| w / factor as f32).collect(),
+        RopeScaling::Llama3 { factor, low, high, original } => {
+            plain.map(|w| llama3(w, factor, low, high, original)).collect()
         }
     }
 }

@@ -1,5 +1,5 @@
 use crate::init::normal;
-use crate::low_rank::{duplicate, parameter, weight};
+use crate::weights::{duplicate, parameter, weight};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use hydralign_core::Gradient;
@@ -31,6 +31,6 @@ impl ScalarHead {
 
     /// A copy with storage and identity of its own.
     pub fn duplicate(&self, trainable: bool) -> Self {
-        Self { weight: duplicate(&self.weight, trainable) }
+        duplicate(self, trainable)
     }
 }

@@ -1,27 +1,36 @@
-use crate::architecture::Architecture;
-use crate::attention::{causal_bias, left_padding_bias};
+use crate::architecture::{Architecture, Positions};
+use crate::attention::softcap;
 use crate::block::{Block, Frame, Lens};
 use crate::cache::Cache;
-use crate::low_rank::{duplicate, parameter, weight};
-use crate::norm::rms_norm;
-use crate::rope::Rotation;
+use crate::files::StoredDtype;
+use crate::norm::Norm;
+use crate::sight::{Sights, Stand};
+use crate::weights::{duplicate, parameter, share, weight};
 use crate::{Adapter, ModelError};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient};
-use hydralign_placement::Target;
 
 /// One full set of decoder weights: embedding, blocks, final norm and LM head.
 #[derive(Module, Debug)]
 pub struct Trunk {
+    /// `[vocab, width]`.
     pub(crate) embedding: Param<Tensor<2>>,
+    /// `[positions, hidden]`, in families that learn positions.
+    pub(crate) positions: Option<Param<Tensor<2>>>,
+    /// `[width, hidden]` and `[hidden, width]`, where the embedding is narrower than the blocks.
+    pub(crate) project_in: Option<Param<Tensor<2>>>,
+    pub(crate) project_out: Option<Param<Tensor<2>>>,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: Param<Tensor<1>>,
-    /// `[hidden, vocab]`; absent when the head is the transposed embedding, and in sequence
+    pub(crate) norm: Option<Norm>,
+    /// `[width, vocab]`; absent when the head is the transposed embedding, and in sequence
     /// classifiers.
     pub(crate) head: Option<Param<Tensor<2>>>,
     #[module(skip)]
     pub(crate) architecture: Architecture,
+    /// Number type of the file that the weights came from; f32 once they are trained.
+    #[module(skip)]
+    pub(crate) dtype: StoredDtype,
 }
 
 impl Trunk {
@@ -32,79 +41,97 @@ impl Trunk {
 
     /// The device that it lives on, without autodiff.
     pub fn device(&self) -> Device {
-        self.norm.val().device().without_autodiff()
+        self.embedding.val().device().without_autodiff()
     }
 
-    /// Hidden states after the final norm of right-padded rows.
+    /// Output states of right-padded rows.
     ///
     /// # Shapes
-    /// `tokens`: row-major `[rows, width]` → `[rows·width, hidden]`.
+    /// `tokens`: row-major `[rows, width]` → `[rows·width, output width]`.
     pub(crate) fn hidden(&self, tokens: &[u32], rows: usize, lens: Lens<'_>) -> Tensor<2> {
-        let (device, width) = (self.device(), tokens.len() / rows);
-        let positions: Vec<usize> = (0..width).collect();
-        let frame = Frame {
-            lens,
-            architecture: &self.architecture,
-            rotation: self.rotation(&positions, 1, &device),
-            bias: Some(causal_bias(width, &device)),
-            rows,
-        };
-        self.run(tokens, &frame, None)
+        let width = tokens.len() / rows;
+        let stand = Stand { starts: &[0], queries: width, filled: width };
+        self.run(tokens, rows, &stand, lens, None)
     }
 
-    /// Hidden states of the newest positions, `[rows·t, hidden]`, reading and extending a cache.
-    /// Rows are left-padded to the cache's `starts`.
+    /// Output states of the newest positions, `[rows·t, output width]`, reading and extending a
+    /// cache. Rows are left-padded to the cache's `starts`.
     pub(crate) fn hidden_cached(
         &self,
         tokens: &[u32],
         cache: &mut Cache,
         lens: Lens<'_>,
     ) -> Tensor<2> {
-        let (device, rows) = (self.device(), cache.rows());
-        let time = tokens.len() / rows;
-        let filled = cache.filled + time;
-        let padded = cache.is_padded();
-        let row_positions =
-            |&start: &usize| (cache.filled..filled).map(move |p| p.saturating_sub(start));
-        let positions: Vec<usize> = match padded {
-            true => cache.starts.iter().flat_map(row_positions).collect(),
-            false => (cache.filled..filled).collect(),
-        };
-        let bias = match (padded, time) {
-            (true, _) => Some(left_padding_bias(&cache.starts, time, filled, &device)),
-            (false, 1) => None,
-            (false, _) => Some(left_padding_bias(&[0], time, filled, &device)),
-        };
-        let frame = Frame {
-            lens,
-            architecture: &self.architecture,
-            rotation: self.rotation(&positions, if padded { rows } else { 1 }, &device),
-            bias,
-            rows,
-        };
-        let hidden = self.run(tokens, &frame, Some(cache));
+        let rows = cache.rows();
+        let queries = tokens.len() / rows;
+        let filled = cache.filled + queries;
+        let starts = if cache.is_padded() { cache.starts.clone() } else { vec![0] };
+        let stand = Stand { starts: &starts, queries, filled };
+        let hidden = self.run(tokens, rows, &stand, lens, Some(&mut *cache));
         cache.filled = filled;
         hidden
     }
 
-    fn rotation(&self, positions: &[usize], rows: usize, device: &Device) -> Rotation {
-        let Architecture { rope, shape, .. } = &self.architecture;
-        Rotation::new(rope, shape.head_dim, positions, rows, device)
-    }
-
-    fn run(&self, tokens: &[u32], frame: &Frame<'_>, mut cache: Option<&mut Cache>) -> Tensor<2> {
-        let gradient = frame.lens.gradient;
-        let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
-        let count = ids.len();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.device());
-        let mut x = weight(&self.embedding, gradient).select(0, ids);
+    fn run(
+        &self,
+        tokens: &[u32],
+        rows: usize,
+        stand: &Stand<'_>,
+        lens: Lens<'_>,
+        mut cache: Option<&mut Cache>,
+    ) -> Tensor<2> {
+        let frame = Frame {
+            lens,
+            architecture: &self.architecture,
+            sights: Sights::new(&self.architecture, stand, &self.device()),
+            rows,
+        };
+        let mut x = self.embed(tokens, rows, stand, lens.gradient);
         for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(index, x, frame, cache.as_deref_mut());
+            x = block.forward(index, x, &frame, cache.as_deref_mut());
         }
-        rms_norm(x, &self.norm, self.architecture.norm_eps, gradient)
+        if let Some(norm) = &self.norm {
+            x = norm.forward(x, &self.architecture, lens.gradient);
+        }
+        match &self.project_out {
+            Some(out) => x.matmul(weight(out, lens.gradient)),
+            None => x,
+        }
     }
 
-    /// Logits of hidden states: `[n, hidden]` → `[n, vocab]`.
+    /// Embeddings of the tokens, with learned positions if the family has them.
+    fn embed(
+        &self,
+        tokens: &[u32],
+        rows: usize,
+        stand: &Stand<'_>,
+        gradient: Gradient,
+    ) -> Tensor<2> {
+        let device = self.device();
+        let ids = tokens.iter().map(|&t| i64::from(t)).collect();
+        let mut x = weight(&self.embedding, gradient).select(0, indices(ids, &device));
+        if let Some(scale) = self.architecture.embedding_scale {
+            x = x.mul_scalar(scale);
+        }
+        if let Some(project_in) = &self.project_in {
+            x = x.matmul(weight(project_in, gradient));
+        }
+        let (Some(table), Positions::Learned { offset }) =
+            (&self.positions, self.architecture.positions)
+        else {
+            return x;
+        };
+        let places = stand.positions().into_iter().map(|p| (p + offset) as i64).collect();
+        let learned = weight(table, gradient).select(0, indices(places, &device));
+        let [count, hidden] = learned.dims();
+        if count == x.dims()[0] {
+            return x.add(learned);
+        }
+        let x = x.reshape([rows, count, hidden]).add(learned.unsqueeze());
+        x.reshape([rows * count, hidden])
+    }
+
+    /// Logits of output states: `[n, output width]` → `[n, vocab]`.
     ///
     /// # Errors
     /// A sequence classifier with an untied embedding has no LM head.
@@ -113,51 +140,55 @@ impl Trunk {
         hidden: Tensor<2>,
         gradient: Gradient,
     ) -> Result<Tensor<2>, CoreError> {
-        match &self.head {
-            Some(head) => Ok(hidden.matmul(weight(head, gradient))),
+        let logits = match &self.head {
+            Some(head) => hidden.matmul(weight(head, gradient)),
             None if self.architecture.shape.tied => {
-                Ok(hidden.matmul(weight(&self.embedding, gradient).transpose()))
+                hidden.matmul(weight(&self.embedding, gradient).transpose())
             }
-            None => Err(CoreError::Other("this checkpoint has no LM head".into())),
-        }
+            None => return Err(CoreError::Other("this checkpoint has no LM head".into())),
+        };
+        Ok(softcap(logits, self.architecture.logit_softcap))
     }
 
     /// A copy with storage and identity of its own.
     pub fn duplicate(&self, trainable: bool) -> Self {
-        let block = |b: &Block| Block {
-            attention_norm: duplicate(&b.attention_norm, trainable),
-            mlp_norm: duplicate(&b.mlp_norm, trainable),
-            projections: b.projections.iter().map(|p| duplicate(p, trainable)).collect(),
-        };
-        Self {
-            embedding: duplicate(&self.embedding, trainable),
-            blocks: self.blocks.iter().map(block).collect(),
-            norm: duplicate(&self.norm, trainable),
-            head: self.head.as_ref().map(|h| duplicate(h, trainable)),
-            architecture: self.architecture.clone(),
-        }
+        let copy = duplicate(self, trainable);
+        Self { dtype: if trainable { StoredDtype::F32 } else { self.dtype }, ..copy }
     }
 
-    /// W + s·AB in every projection that the adapter covers; a new trunk, the old one unchanged.
+    /// W + s·AB in every projection that the adapter covers. Everything else is shared with this
+    /// trunk, which stays as it is.
     ///
     /// # Errors
-    /// [`ModelError::Mismatch`] if the adapter has another number of blocks.
+    /// [`ModelError::Mismatch`] if the adapter was made for another shape.
     pub fn merge(&self, adapter: &Adapter) -> Result<Self, ModelError> {
-        if adapter.blocks.len() != self.blocks.len() {
-            return Err(ModelError::Mismatch {
-                what: "blocks of the adapter",
-                expected: self.blocks.len().to_string(),
-                got: adapter.blocks.len().to_string(),
-            });
-        }
-        let mut merged = self.duplicate(false);
+        self.shifted(adapter, 1.0)
+    }
+
+    /// W − s·AB: takes a merged adapter out again, up to the rounding of both steps.
+    ///
+    /// # Errors
+    /// [`ModelError::Mismatch`] if the adapter was made for another shape.
+    pub fn unmerge(&self, adapter: &Adapter) -> Result<Self, ModelError> {
+        self.shifted(adapter, -1.0)
+    }
+
+    fn shifted(&self, adapter: &Adapter, sign: f64) -> Result<Self, ModelError> {
+        adapter.check_fits(&self.architecture.shape)?;
+        let targets = self.architecture.shape.targets();
+        let mut merged = Self { dtype: StoredDtype::F32, ..share(self) };
         for (index, block) in merged.blocks.iter_mut().enumerate() {
-            for target in Target::ALL {
+            for (linear, &target) in block.projections.iter_mut().zip(targets) {
                 let Some(pair) = adapter.pair(index, target) else { continue };
-                let slot = &mut block.projections[target as usize];
-                *slot = parameter(slot.val().add(pair.dense(adapter.lora.scale())), false);
+                let dense = pair.dense().mul_scalar(sign);
+                linear.weight = parameter(linear.weight.val().add(dense), false);
             }
         }
         Ok(merged)
     }
+}
+
+fn indices(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
 }

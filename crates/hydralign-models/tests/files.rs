@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::Device;
 use common::{golden, load, tensors};
-use hydralign_models::{ModelError, load_checkpoint, save_checkpoint};
+use hydralign_models::{ModelError, SaveOptions, load_checkpoint, save_checkpoint};
 use safetensors::tensor::{SafeTensors, TensorView, serialize_to_file};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,13 @@ fn load_and_save_keeps_every_bit() {
     for name in ["llama", "llama31_rope", "llama_rm"] {
         let checkpoint = load(name);
         let dir = tempfile::tempdir().unwrap();
-        save_checkpoint(dir.path(), &checkpoint.trunk, checkpoint.reward_head.as_ref()).unwrap();
+        save_checkpoint(
+            dir.path(),
+            &checkpoint.trunk,
+            checkpoint.reward_head.as_ref(),
+            &SaveOptions::default(),
+        )
+        .unwrap();
         let (got, expected) =
             (tensors(&dir.path().join(WEIGHTS)), tensors(&golden(name).join(WEIGHTS)));
         assert!(got == expected, "{name}");
@@ -57,7 +63,7 @@ fn shards_load_like_one_file() {
     }
     let sharded = load_checkpoint(dir.path(), &Device::flex()).unwrap();
     let out = tempfile::tempdir().unwrap();
-    save_checkpoint(out.path(), &sharded.trunk, None).unwrap();
+    save_checkpoint(out.path(), &sharded.trunk, None, &SaveOptions::default()).unwrap();
     assert!(tensors(&out.path().join(WEIGHTS)) == tensors(&golden("llama").join(WEIGHTS)));
 }
 
@@ -95,8 +101,8 @@ fn bad_configurations_name_file_and_field() {
         (|c| c["hidden_size"] = (-4).into(), "`hidden_size`"),
         (|c| c["num_key_value_heads"] = 3.into(), "`num_key_value_heads`"),
         (|c| c["rope_parameters"]["rope_type"] = "yarn".into(), "`yarn`"),
-        (|c| c["attention_bias"] = true.into(), "`attention_bias`"),
-        (|c| c["hidden_act"] = "gelu".into(), "`hidden_act`"),
+        (|c| c["attention_bias"] = 3.into(), "`attention_bias`"),
+        (|c| c["hidden_act"] = "mish".into(), "`hidden_act`"),
         (|c| drop(c.as_object_mut().unwrap().remove("vocab_size")), "`vocab_size`: is missing"),
     ];
     for (edit, expected) in cases {
@@ -130,15 +136,19 @@ fn a_tensor_of_the_wrong_shape_or_out_of_place_is_named() {
 fn a_failed_save_leaves_the_old_file_alone() {
     let checkpoint = load("llama");
     let dir = tempfile::tempdir().unwrap();
-    save_checkpoint(dir.path(), &checkpoint.trunk, None).unwrap();
+    save_checkpoint(dir.path(), &checkpoint.trunk, None, &SaveOptions::default()).unwrap();
     let names = || {
         let mut names: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         names
     };
-    assert_eq!(names(), ["config.json", "model.safetensors"], "no temporary file is left");
+    assert_eq!(
+        names(),
+        ["config.json", "generation_config.json", "model.safetensors"],
+        "no temporary file is left"
+    );
     let blocked = dir.path().join("config.json").join("below a file");
-    assert!(save_checkpoint(&blocked, &checkpoint.trunk, None).is_err());
-    assert_eq!(names(), ["config.json", "model.safetensors"]);
+    assert!(save_checkpoint(&blocked, &checkpoint.trunk, None, &SaveOptions::default()).is_err());
+    assert_eq!(names(), ["config.json", "generation_config.json", "model.safetensors"]);
 }

@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use common::{golden, host, ids, load, reference, relative_error, tensors, whole_rows};
 use hydralign_core::{Decoder, Reading, Request, Role, Roles, Sequence, TokenBatch};
-use hydralign_models::{ModelBank, Start, load_checkpoint, save_checkpoint};
+use hydralign_models::{ModelBank, SaveOptions, Start, load_checkpoint, save_checkpoint};
 use hydralign_placement::{LoraShape, Placement};
 
 fn sft_bank(name: &str) -> ModelBank {
@@ -47,7 +47,7 @@ fn the_older_spelling_of_the_configuration_loads_the_same_model() {
         let old = load_checkpoint(dir.path(), &Device::flex()).unwrap();
         let new = load(name);
         assert_eq!(old.trunk.architecture().shape, new.trunk.architecture().shape);
-        assert_eq!(old.trunk.architecture().rope, new.trunk.architecture().rope);
+        assert_eq!(old.trunk.architecture().positions, new.trunk.architecture().positions);
     }
 }
 
@@ -163,7 +163,13 @@ fn the_gradient_of_every_parameter_is_that_of_transformers() {
     let trunk = bank.trunk(0).unwrap().clone();
     let gradients = GradientsParams::from_grads(loss.backward(), &trunk);
     let dir = tempfile::tempdir().unwrap();
-    save_checkpoint(dir.path(), &common::gradients_of(trunk, gradients), None).unwrap();
+    save_checkpoint(
+        dir.path(),
+        &common::gradients_of(trunk, gradients),
+        None,
+        &SaveOptions::default(),
+    )
+    .unwrap();
     common::assert_same_tensors(
         &tensors(&dir.path().join("model.safetensors")),
         &tensors(&golden("llama").join("gradients.safetensors")),
@@ -181,7 +187,13 @@ fn tied_embeddings_get_the_gradient_of_both_uses() {
     let trunk = bank.trunk(0).unwrap().clone();
     let gradients = GradientsParams::from_grads(loss.backward(), &trunk);
     let dir = tempfile::tempdir().unwrap();
-    save_checkpoint(dir.path(), &common::gradients_of(trunk, gradients), None).unwrap();
+    save_checkpoint(
+        dir.path(),
+        &common::gradients_of(trunk, gradients),
+        None,
+        &SaveOptions::default(),
+    )
+    .unwrap();
     let all = tensors(&dir.path().join("model.safetensors"));
     let norm = all.values().flat_map(|(_, v)| v).map(|g| g * g).sum::<f64>().sqrt();
     let expected = summary("llama31_rope", "gradient_norm");

@@ -2,6 +2,7 @@
 
 mod error;
 mod lora;
+mod parts;
 mod pass;
 mod placement;
 mod presets;
@@ -12,7 +13,8 @@ mod validate;
 
 pub use error::PlacementError;
 pub use lora::{LoraShape, Target};
+pub use parts::Parts;
 pub use pass::Pass;
 pub use placement::{AdapterSpec, AdapterStart, Placement, Source, TrunkSpec, View};
 pub use role::Role;
-pub use shape::ModelShape;
+pub use shape::{ModelShape, WeightDims};

@@ -18,13 +18,16 @@ pub enum Target {
     Gate,
     /// Up projection of the feed-forward block (`up_proj`).
     Up,
-    /// Down projection of the feed-forward block (`down_proj`).
+    /// Down projection of the feed-forward block (`down_proj`; `fc2` of OPT, `dense_4h_to_h` of
+    /// GPT-NeoX, `mlp.c_proj` of GPT-2).
     Down,
+    /// Queries, keys and values in one (`query_key_value` of GPT-NeoX, `c_attn` of GPT-2).
+    QueryKeyValue,
 }
 
 impl Target {
-    /// Every projection of a block, in forward order.
-    pub const ALL: [Target; 7] = [
+    /// Every projection that some family has. Those of one model are [`ModelShape::targets`].
+    pub const ALL: [Target; 8] = [
         Target::Query,
         Target::Key,
         Target::Value,
@@ -32,6 +35,7 @@ impl Target {
         Target::Gate,
         Target::Up,
         Target::Down,
+        Target::QueryKeyValue,
     ];
 }
 
@@ -45,7 +49,8 @@ pub struct LoraShape {
     pub rank: usize,
     /// α; the scale is s = α/r, or α/√r when rank-stabilised.
     pub alpha: f64,
-    /// Projections that carry the adapter in every block.
+    /// Projections that carry the adapter in every block. Those that a model does not have
+    /// are passed over, as PEFT does: the default means every projection of any family.
     pub targets: BTreeSet<Target>,
     /// Rank-stabilised scale (Kalajdzievski 2023).
     pub rank_stabilized: bool,
@@ -64,12 +69,16 @@ impl LoraShape {
         self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
     }
 
+    /// The projections of a model that carry the adapter, in forward order.
+    pub fn targets_in(&self, shape: &ModelShape) -> impl Iterator<Item = Target> {
+        shape.targets().iter().copied().filter(|t| self.targets.contains(t))
+    }
+
     /// Parameters of one adapter: Σ over targets of r·(in + out), times the blocks.
     pub fn parameters(&self, shape: &ModelShape) -> u64 {
         let per_block: u64 = self
-            .targets
-            .iter()
-            .map(|&t| {
+            .targets_in(shape)
+            .map(|t| {
                 let [i, o] = shape.projection(t);
                 self.rank as u64 * (i + o) as u64
             })
@@ -81,6 +90,7 @@ impl LoraShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Parts;
 
     fn llama_2_7b() -> ModelShape {
         ModelShape {
@@ -92,6 +102,7 @@ mod tests {
             kv_heads: 32,
             head_dim: 128,
             tied: false,
+            parts: Parts::default(),
         }
     }
 

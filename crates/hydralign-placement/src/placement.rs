@@ -147,13 +147,13 @@ impl Placement {
         let trained = (0..self.trunks.len()).filter(|&i| self.trunks[i].trainable);
         let trunks: u64 = trained.map(|i| self.trunk_parameters(i, shape)).sum();
         let heads = Role::ALL.iter().filter(|&&r| self.head_trainable(r)).count() as u64;
-        trunks + self.lora_sets() as u64 * lora.parameters(shape) + heads * shape.hidden as u64
+        trunks + self.lora_sets() as u64 * lora.parameters(shape) + heads * shape.width() as u64
     }
 
     /// Parameters that are held: every trunk, adapter and scalar head.
     pub fn held_parameters(&self, shape: &ModelShape, lora: &LoraShape) -> u64 {
         let heads = self.views.keys().filter(|r| r.is_scalar()).count() as u64;
         let trunks: u64 = (0..self.trunks.len()).map(|i| self.trunk_parameters(i, shape)).sum();
-        trunks + self.adapters.len() as u64 * lora.parameters(shape) + heads * shape.hidden as u64
+        trunks + self.adapters.len() as u64 * lora.parameters(shape) + heads * shape.width() as u64
     }
 }

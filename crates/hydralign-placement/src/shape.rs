@@ -1,7 +1,8 @@
 use crate::lora::Target;
+use crate::parts::Parts;
 use serde::{Deserialize, Serialize};
 
-/// Sizes of a decoder trunk of the Llama family, from which every count and byte follows.
+/// Sizes of a decoder trunk, from which every count and byte follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
@@ -21,45 +22,97 @@ pub struct ModelShape {
     pub head_dim: usize,
     /// Whether the LM head is the transposed embedding.
     pub tied: bool,
+    /// What the blocks are made of; those of Llama unless said otherwise.
+    #[serde(default)]
+    pub parts: Parts,
 }
 
+/// `[rows, columns]` of a weight; a vector has one column.
+pub type WeightDims = [usize; 2];
+
 impl ModelShape {
+    /// The projections of a block, in forward order.
+    pub fn targets(&self) -> &'static [Target] {
+        use Target::{Down, Gate, Key, Output, Query, QueryKeyValue, Up, Value};
+        match (self.parts.fused_qkv, self.parts.gated) {
+            (false, true) => &[Query, Key, Value, Output, Gate, Up, Down],
+            (false, false) => &[Query, Key, Value, Output, Up, Down],
+            (true, true) => &[QueryKeyValue, Output, Gate, Up, Down],
+            (true, false) => &[QueryKeyValue, Output, Up, Down],
+        }
+    }
+
     /// `[in, out]` of one projection.
-    pub fn projection(&self, target: Target) -> [usize; 2] {
+    pub fn projection(&self, target: Target) -> WeightDims {
         let q = self.heads * self.head_dim;
         let kv = self.kv_heads * self.head_dim;
         match target {
             Target::Query => [self.hidden, q],
             Target::Key | Target::Value => [self.hidden, kv],
+            Target::QueryKeyValue => [self.hidden, q + 2 * kv],
             Target::Output => [q, self.hidden],
             Target::Gate | Target::Up => [self.hidden, self.intermediate],
             Target::Down => [self.intermediate, self.hidden],
         }
     }
 
-    /// Parameters of one block: seven projections and two norms.
+    /// Width of the embedding and of the states that the heads read: h, unless the model
+    /// projects between the two (OPT-350m).
+    pub fn width(&self) -> usize {
+        self.parts.embedding.unwrap_or(self.hidden)
+    }
+
+    /// Every weight of one block.
+    pub fn block_weights(&self) -> Vec<WeightDims> {
+        let parts = &self.parts;
+        let projections = self.targets().iter().flat_map(|&t| {
+            let dims = self.projection(t);
+            let bias = parts.has_bias(t).then_some([dims[1], 1]);
+            [Some(dims), bias].into_iter().flatten()
+        });
+        let norm = |size: usize| std::iter::repeat_n([size, 1], 1 + usize::from(parts.norm_bias));
+        let norms = if parts.sandwich { 4 } else { 2 };
+        let head_norms = if parts.qk_norm { 2 } else { 0 };
+        projections
+            .chain((0..norms).flat_map(|_| norm(self.hidden)))
+            .chain((0..head_norms).map(|_| [self.head_dim, 1]))
+            .collect()
+    }
+
+    /// Every weight outside the blocks, without the LM head and scalar heads.
+    pub fn outer_weights(&self) -> Vec<WeightDims> {
+        let parts = &self.parts;
+        let mut weights = vec![[self.vocab, self.width()]];
+        weights.extend(parts.positions.map(|rows| [rows, self.hidden]));
+        if parts.embedding.is_some() {
+            weights.extend([[self.width(), self.hidden], [self.hidden, self.width()]]);
+        }
+        if parts.final_norm {
+            weights.push([self.hidden, 1]);
+            weights.extend(parts.norm_bias.then_some([self.hidden, 1]));
+        }
+        weights
+    }
+
+    /// Parameters of one block.
     pub fn block_parameters(&self) -> u64 {
-        let projections: u64 = Target::ALL
-            .iter()
-            .map(|&t| {
-                let [i, o] = self.projection(t);
-                i as u64 * o as u64
-            })
-            .sum();
-        projections + 2 * self.hidden as u64
+        count(&self.block_weights())
     }
 
     /// Parameters of an LM head of its own; none where it is the transposed embedding.
     pub fn lm_head_parameters(&self) -> u64 {
-        if self.tied { 0 } else { self.vocab as u64 * self.hidden as u64 }
+        if self.tied { 0 } else { self.vocab as u64 * self.width() as u64 }
     }
 
     /// Parameters of the trunk with its LM head, without scalar heads.
     pub fn parameters(&self) -> u64 {
-        let embedding = self.vocab as u64 * self.hidden as u64;
         let blocks = self.layers as u64 * self.block_parameters();
-        embedding + self.lm_head_parameters() + blocks + self.hidden as u64
+        count(&self.outer_weights()) + self.lm_head_parameters() + blocks
     }
+}
+
+fn count(weights: &[WeightDims]) -> u64 {
+    weights.iter().map(|&[rows, columns]| rows as u64 * columns as u64).sum()
 }
 
 #[cfg(test)]
@@ -78,6 +131,7 @@ mod tests {
             kv_heads: 32,
             head_dim: 128,
             tied: false,
+            parts: Parts::default(),
         };
         assert_eq!(shape.parameters(), 6_738_415_616);
     }
@@ -93,6 +147,7 @@ mod tests {
             kv_heads: 2,
             head_dim: 2,
             tied: true,
+            parts: Parts::default(),
         };
         assert_eq!(shape.projection(Target::Query), [8, 8]);
         assert_eq!(shape.projection(Target::Value), [8, 4]);

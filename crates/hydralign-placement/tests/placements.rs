@@ -1,7 +1,8 @@
 //! The five placements against the counts of the Hydra-RLHF paper, and every validation error.
 
 use hydralign_placement::{
-    AdapterSpec, AdapterStart, LoraShape, ModelShape, Placement, PlacementError, Role, Source, View,
+    AdapterSpec, AdapterStart, LoraShape, ModelShape, Parts, Placement, PlacementError, Role,
+    Source, View,
 };
 
 const ALL: [Role; 4] = Role::ALL;
@@ -140,6 +141,7 @@ fn parameter_counts_follow_the_placement() {
         kv_heads: 2,
         head_dim: 4,
         tied: false,
+        parts: Parts::default(),
     };
     let lora = LoraShape { rank: 2, ..LoraShape::default() };
     let (n, l, h) = (shape.parameters(), lora.parameters(&shape), 16);

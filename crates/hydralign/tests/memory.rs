@@ -6,10 +6,8 @@ use hydralign_algorithms::{Learner, OptimizerConfig, PpoBatch, PpoConfig, PpoObj
 use hydralign_core::{Decoder, Reading, Request, Role, Roles, Sequence, TokenBatch};
 use hydralign_kernels::CountingAllocator;
 use hydralign_memory::{Category, Dtype, Estimate, PhaseName, Workload};
-use hydralign_models::{
-    Architecture, Checkpoint, ModelBank, Rope, ScalarHead, Start, random_trunk,
-};
-use hydralign_placement::{LoraShape, ModelShape, Placement, Target};
+use hydralign_models::{Architecture, Checkpoint, ModelBank, ScalarHead, Start, random_trunk};
+use hydralign_placement::{LoraShape, ModelShape, Parts, Placement, Target};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
@@ -36,6 +34,7 @@ fn cases() -> [Case; 4] {
         kv_heads: 4,
         head_dim: 32,
         tied: false,
+        parts: Parts::default(),
     };
     let lora = LoraShape { rank: 16, ..LoraShape::default() };
     let wide = ModelShape { vocab: 16_384, hidden: 128, head_dim: 16, ..shape.clone() };
@@ -70,13 +69,7 @@ fn workload(rows: usize, micro_batch: usize, prompt: usize, response: usize) -> 
 }
 
 fn checkpoint(shape: &ModelShape, device: &Device) -> Checkpoint {
-    let architecture = Architecture {
-        shape: shape.clone(),
-        norm_eps: 1e-5,
-        rope: Rope::Plain { base: 10_000.0 },
-        context: 512,
-        config: Default::default(),
-    };
+    let architecture = Architecture::llama(shape, 512, 0).unwrap();
     Checkpoint {
         trunk: random_trunk(&architecture, false, 1, device),
         adapter: None,

@@ -6,7 +6,7 @@ mod common;
 use common::{STOP, checkpoint, iterate, learner, lora, parameters, ppo_config, prompts, read};
 use hydralign::algorithms::{Pairwise, preference_batch};
 use hydralign::core::Finish;
-use hydralign::models::{load_adapter, save_checkpoint};
+use hydralign::models::{SaveOptions, load_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use std::path::Path;
@@ -168,7 +168,13 @@ fn the_value_head_survives_saving() {
             }
             None => {
                 let trunk = bank.trunk(bank.placement().view(Role::Critic).unwrap().trunk).unwrap();
-                save_checkpoint(dir.path(), trunk, bank.head(Role::Critic)).unwrap();
+                save_checkpoint(
+                    dir.path(),
+                    trunk,
+                    bank.head(Role::Critic),
+                    &SaveOptions::default(),
+                )
+                .unwrap();
                 let loaded = load_checkpoint(dir.path(), &Device::flex()).unwrap();
                 (Placement::reward_model(), loaded)
             }

@@ -9,7 +9,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(value: &'a Value, path: &'a Path) -> Self {
+    pub(crate) fn new(value: &'a Value, path: &'a Path) -> Self {
         Self { value, path }
     }
 
@@ -37,10 +37,28 @@ impl<'a> Fields<'a> {
 
     /// A size: a positive integer that fits a tensor dimension.
     pub(super) fn size(&self, field: &str) -> Result<usize, ModelError> {
+        match self.count(field)? {
+            0 => Err(self.error(field, "must be a positive integer, got 0")),
+            size => Ok(size),
+        }
+    }
+
+    /// A size, or a default where there is none.
+    pub(super) fn size_or(&self, field: &str, default: usize) -> Result<usize, ModelError> {
+        self.get(field).map_or(Ok(default), |_| self.size(field))
+    }
+
+    fn count(&self, field: &str) -> Result<usize, ModelError> {
         let value = self.required(field)?;
-        let size = value.as_u64().filter(|&n| n > 0 && n <= u64::from(u32::MAX));
-        size.map(|n| n as usize)
+        let count = value.as_u64().filter(|&n| n <= u64::from(u32::MAX));
+        count
+            .map(|n| n as usize)
             .ok_or_else(|| self.error(field, format!("must be a positive integer, got {value}")))
+    }
+
+    /// A number of things, which may be zero, or a default where there is none.
+    pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, ModelError> {
+        self.get(field).map_or(Ok(default), |_| self.count(field))
     }
 
     pub(super) fn number(&self, field: &str) -> Result<f64, ModelError> {
@@ -49,9 +67,26 @@ impl<'a> Fields<'a> {
         number.ok_or_else(|| self.error(field, format!("must be a number, got {value}")))
     }
 
-    pub(super) fn flag(&self, field: &str) -> Result<bool, ModelError> {
+    pub(super) fn number_or(&self, field: &str, default: f64) -> Result<f64, ModelError> {
+        self.get(field).map_or(Ok(default), |_| self.number(field))
+    }
+
+    /// A number above zero.
+    pub(super) fn positive(&self, field: &str) -> Result<f64, ModelError> {
+        let number = self.number(field)?;
+        if number > 0.0 {
+            return Ok(number);
+        }
+        Err(self.error(field, format!("must be positive, got {number}")))
+    }
+
+    pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, ModelError> {
+        self.get(field).map_or(Ok(default), |_| self.positive(field))
+    }
+
+    pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, ModelError> {
         match self.get(field) {
-            None => Ok(false),
+            None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(other) => Err(self.error(field, format!("must be true or false, got {other}"))),
         }

@@ -21,6 +21,7 @@ pub(crate) fn shape() -> ModelShape {
         kv_heads: 2,
         head_dim: 4,
         tied: false,
+        parts: Parts::default(),
     }
 }
 

@@ -1,0 +1,82 @@
+use super::Slot;
+use hydralign_placement::Target;
+
+/// The module names of a family. Empty where the family has no such part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    /// What the base model's names begin with inside a model with a head; files of the base
+    /// model alone leave it out.
+    pub(crate) prefix: &'static str,
+    pub(crate) embedding: &'static str,
+    pub(crate) positions: &'static str,
+    pub(crate) project_in: &'static str,
+    pub(crate) project_out: &'static str,
+    pub(crate) final_norm: &'static str,
+    /// The list of blocks.
+    pub(crate) blocks: &'static str,
+    pub(crate) attention_norm: &'static str,
+    pub(crate) mlp_norm: &'static str,
+    pub(crate) attention_out_norm: &'static str,
+    pub(crate) mlp_out_norm: &'static str,
+    pub(crate) query_norm: &'static str,
+    pub(crate) key_norm: &'static str,
+    /// In the order of [`Target::ALL`].
+    pub(crate) projections: [&'static str; Target::ALL.len()],
+    /// Outside the base model, as the scalar head is.
+    pub(crate) lm_head: &'static str,
+}
+
+/// Linear maps to labels have this name in every family.
+const SCALAR_HEAD: &str = "score";
+
+impl Names {
+    /// Llama's, which many families share.
+    pub(crate) const LLAMA: Names = Names {
+        prefix: "model.",
+        embedding: "embed_tokens",
+        positions: "",
+        project_in: "",
+        project_out: "",
+        final_norm: "norm",
+        blocks: "layers",
+        attention_norm: "input_layernorm",
+        mlp_norm: "post_attention_layernorm",
+        attention_out_norm: "",
+        mlp_out_norm: "",
+        query_norm: "",
+        key_norm: "",
+        projections: [
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj",
+            "",
+        ],
+        lm_head: "lm_head",
+    };
+
+    /// The module that holds a slot, such as `model.layers.0.self_attn.q_proj`.
+    pub(crate) fn module(&self, slot: Slot) -> String {
+        let block = |i: usize, part: &str| format!("{}{}.{i}.{part}", self.prefix, self.blocks);
+        let outer = |part: &str| format!("{}{part}", self.prefix);
+        match slot {
+            Slot::Embedding => outer(self.embedding),
+            Slot::Positions => outer(self.positions),
+            Slot::ProjectIn => outer(self.project_in),
+            Slot::ProjectOut => outer(self.project_out),
+            Slot::FinalNorm => outer(self.final_norm),
+            Slot::LmHead => self.lm_head.to_owned(),
+            Slot::ScalarHead => SCALAR_HEAD.to_owned(),
+            Slot::AttentionNorm(i) => block(i, self.attention_norm),
+            Slot::MlpNorm(i) => block(i, self.mlp_norm),
+            Slot::AttentionOutNorm(i) => block(i, self.attention_out_norm),
+            Slot::MlpOutNorm(i) => block(i, self.mlp_out_norm),
+            Slot::QueryNorm(i) => block(i, self.query_norm),
+            Slot::KeyNorm(i) => block(i, self.key_norm),
+            Slot::Projection(i, target) => block(i, self.projections[target as usize]),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What the configurations of several families have in common.
+
+use super::Fields;
+use crate::ModelError;
+use crate::architecture::{
+    Activation, Architecture, NormKind, Positions, Residual, Rope, RopeScaling, Sliding, Window,
+};
+use hydralign_placement::{ModelShape, Parts, WeightDims};
+
+/// The fields that Llama and its relatives share, read as Llama's: root-mean-square norms before
+/// each half, a gated feed-forward block, rotary positions, no biases, no window.
+pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
+    let shape = ModelShape {
+        vocab: fields.size("vocab_size")?,
+        hidden,
+        intermediate: fields.size("intermediate_size")?,
+        layers: fields.size("num_hidden_layers")?,
+        heads,
+        kv_heads: fields.size_or("num_key_value_heads", heads)?,
+        head_dim: fields.size_or("head_dim", hidden / heads)?,
+        tied: fields.flag_or("tie_word_embeddings", false)?,
+        parts: Parts::default(),
+    };
+    let rope = rope(fields, 10_000.0)?;
+    Ok(Architecture {
+        norm: NormKind::Rms,
+        norm_eps: fields.number_or("rms_norm_eps", 1e-6)?,
+        residual: Residual::PreNorm,
+        activation: activation(fields, "hidden_act", "silu")?,
+        positions: Positions::Rotary { dims: shape.head_dim, full: rope, sliding: rope },
+        window: None,
+        attention_scale: 1.0 / (shape.head_dim as f64).sqrt(),
+        scale_by_layer: false,
+        attention_softcap: None,
+        logit_softcap: None,
+        embedding_scale: None,
+        context: fields.size("max_position_embeddings")?,
+        config: fields.value.clone(),
+        shape,
+    })
+}
+
+/// Biases that a configuration switches on for all of queries, keys, values and output.
+pub(super) fn attention_bias(fields: &Fields<'_>, parts: &mut Parts) -> Result<(), ModelError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    (parts.qkv_bias, parts.output_bias) = (bias, bias);
+    Ok(())
+}
+
+/// A named activation function.
+pub(super) fn activation(
+    fields: &Fields<'_>,
+    field: &str,
+    default: &str,
+) -> Result<Activation, ModelError> {
+    let name = fields.get(field).map_or(Ok(default.to_owned()), |_| fields.text(field))?;
+    match name.as_str() {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        other => Err(fields.error(field, format!("the activation `{other}` is not supported"))),
+    }
+}
+
+/// `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (transformers 4).
+pub(super) fn rope(fields: &Fields<'_>, default_base: f64) -> Result<Rope, ModelError> {
+    let nested = fields.object("rope_parameters").or_else(|| fields.object("rope_scaling"));
+    let outer = fields.number_or("rope_theta", default_base)?;
+    match nested {
+        Some(nested) => {
+            Ok(Rope { base: nested.number_or("rope_theta", outer)?, scaling: scaling(&nested)? })
+        }
+        None => Ok(Rope { base: outer, scaling: RopeScaling::None }),
+    }
+}
+
+/// The scaling that an object with `rope_type` (or, before, `type`) describes.
+pub(super) fn scaling(fields: &Fields<'_>) -> Result<RopeScaling, ModelError> {
+    let kind = if fields.get("rope_type").is_some() { "rope_type" } else { "type" };
+    if fields.get(kind).is_none() {
+        return Ok(RopeScaling::None);
+    }
+    match fields.text(kind)?.as_str() {
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: fields.positive("factor")? }),
+        "llama3" => Ok(RopeScaling::Llama3 {
+            factor: fields.positive("factor")?,
+            low: fields.positive("low_freq_factor")?,
+            high: fields.positive("high_freq_factor")?,
+            original: fields.positive("original_max_position_embeddings")?,
+        }),
+        other => {
+            let reason = format!("`{other}` is not supported (known: default, linear, llama3)");
+            Err(fields.error(kind, reason))
+        }
+    }
+}
+
+/// The window of `sliding_window` positions, on the layers that `layer_types` lists or, without
+/// a list, on those that the family slides by default.
+pub(super) fn window(
+    fields: &Fields<'_>,
+    default_size: Option<usize>,
+    layers: usize,
+    default_layers: Sliding,
+) -> Result<Option<Window>, ModelError> {
+    let size = match fields.value.get("sliding_window") {
+        None => default_size,
+        Some(serde_json::Value::Null) => None,
+        Some(_) => Some(fields.size("sliding_window")?),
+    };
+    let Some(size) = size else { return Ok(None) };
+    let layers = match fields.get("layer_types") {
+        None => default_layers,
+        Some(list) => Sliding::Listed(layer_types(fields, list, layers)?),
+    };
+    Ok(Some(Window { size, layers }))
+}
+
+fn layer_types(
+    fields: &Fields<'_>,
+    list: &serde_json::Value,
+    layers: usize,
+) -> Result<Vec<bool>, ModelError> {
+    let slides = |value: &serde_json::Value| match value.as_str() {
+        Some("sliding_attention") => Ok(true),
+        Some("full_attention") => Ok(false),
+        _ => Err(fields.error("layer_types", format!("{value} is not a supported kind of layer"))),
+    };
+    let kinds = list.as_array().ok_or_else(|| fields.error("layer_types", "must be a list"))?;
+    if kinds.len() != layers {
+        let reason = format!("lists {} layers of {layers}", kinds.len());
+        return Err(fields.error("layer_types", reason));
+    }
+    kinds.iter().map(slides).collect()
+}
+
+/// What must hold for every family before a tensor is read.
+pub(super) fn check(fields: &Fields<'_>, architecture: &Architecture) -> Result<(), ModelError> {
+    let shape = &architecture.shape;
+    if !shape.heads.is_multiple_of(shape.kv_heads) {
+        let reason = format!("{} does not divide {} query heads", shape.kv_heads, shape.heads);
+        return Err(fields.error("num_key_value_heads", reason));
+    }
+    if shape.head_dim == 0 {
+        let reason = format!("hidden size {} is too small for {} heads", shape.hidden, shape.heads);
+        return Err(fields.error("num_attention_heads", reason));
+    }
+    if let Positions::Rotary { dims, .. } = architecture.positions {
+        if !dims.is_multiple_of(2) || dims == 0 || dims > shape.head_dim {
+            let reason = format!(
+                "rotary positions need an even number of dimensions of {}, got {dims}",
+                shape.head_dim
+            );
+            return Err(fields.error("head_dim", reason));
+        }
+    }
+    check_sizes(fields, shape)
+}
+
+/// Sizes multiply to numbers of elements; beyond this no file could hold the tensor.
+fn check_sizes(fields: &Fields<'_>, shape: &ModelShape) -> Result<(), ModelError> {
+    const MOST: u128 = 1 << 48;
+    let elements = |[rows, columns]: WeightDims| rows as u128 * columns as u128;
+    let heads = shape.heads as u128 * shape.head_dim as u128;
+    // The heads first: the widths of projections are products themselves.
+    let fits = heads <= MOST
+        && shape
+            .block_weights()
+            .into_iter()
+            .chain(shape.outer_weights())
+            .all(|w| elements(w) <= MOST);
+    match fits {
+        true => Ok(()),
+        false => Err(fields.error("hidden_size", "the sizes are too large for any tensor")),
+    }
+}

@@ -1,0 +1,33 @@
+//! Folders of tensors: safetensors, alone or in shards, read piece by piece and written whole.
+
+mod dtype;
+mod folder;
+mod order;
+mod shard;
+mod tensors;
+mod write;
+
+pub use dtype::StoredDtype;
+pub(crate) use folder::Staging;
+pub use folder::copy_companions;
+pub(crate) use order::Order;
+pub(crate) use tensors::TensorFiles;
+pub use write::SaveOptions;
+pub(crate) use write::{Named, write_tensors};
+
+use crate::ModelError;
+use std::path::Path;
+
+pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError + '_ {
+    move |source| ModelError::Io { path: path.to_owned(), source }
+}
+
+pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> ModelError {
+    ModelError::Malformed { path: path.to_owned(), reason: reason.into() }
+}
+
+/// Parses a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
+    let bytes = std::fs::read(path).map_err(io(path))?;
+    serde_json::from_slice(&bytes).map_err(|e| malformed(path, format!("not JSON: {e}")))
+}
