@@ -57,6 +57,26 @@ impl TokenBatch {
         Ok(Self { sequences, temperature: 1.0 })
     }
 
+    /// A batch of whole texts, every token but the first of which is a response: what there is
+    /// to predict. A text of one token has an empty response.
+    ///
+    /// # Errors
+    /// [`CoreError::EmptyBatch`], [`CoreError::EmptyPrompt`] for a text without tokens.
+    pub fn whole(texts: impl IntoIterator<Item = Vec<u32>>) -> Result<Self, CoreError> {
+        let split = |(row, mut tokens): (usize, Vec<u32>)| {
+            if tokens.is_empty() {
+                return Err(CoreError::EmptyPrompt { row });
+            }
+            let response = tokens.split_off(1);
+            Ok(Sequence { prompt: tokens, response })
+        };
+        let sequences = texts.into_iter().enumerate().map(split).collect::<Result<Vec<_>, _>>()?;
+        match sequences.is_empty() {
+            true => Err(CoreError::EmptyBatch),
+            false => Ok(Self { sequences, temperature: 1.0 }),
+        }
+    }
+
     /// A batch of episodes.
     ///
     /// # Errors

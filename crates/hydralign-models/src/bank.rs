@@ -55,6 +55,23 @@ impl ModelBank {
         })
     }
 
+    /// A bank that only reads one checkpoint: actor and, if there is a reward head, reward model,
+    /// both through the checkpoint's adapter if it has one. Nothing is copied.
+    pub fn frozen(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { trunk, adapter, reward_head } = checkpoint;
+        let roles: &[Role] = match reward_head {
+            Some(_) => &[Role::Actor, Role::Reward],
+            None => &[Role::Actor],
+        };
+        Self {
+            trunks: vec![trunk],
+            placement: Placement::frozen(roles, adapter.as_ref().map(|_| "adapter")),
+            adapters: adapter.into_iter().collect(),
+            critic_head: None,
+            reward_head,
+        }
+    }
+
     /// What the bank was built from.
     pub fn placement(&self) -> &Placement {
         &self.placement

@@ -39,6 +39,11 @@ impl Trunk {
         &self.architecture
     }
 
+    /// Whether it can predict tokens: it has an LM head, or its embedding is one.
+    pub fn has_lm_head(&self) -> bool {
+        self.head.is_some() || self.architecture.shape.tied
+    }
+
     /// The device that it lives on, without autodiff.
     pub fn device(&self) -> Device {
         self.embedding.val().device().without_autodiff()

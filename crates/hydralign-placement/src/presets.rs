@@ -152,6 +152,25 @@ impl Placement {
         }
     }
 
+    /// One frozen model that answers these roles, through a trained adapter of that name if one
+    /// is given: for reading and generating. [`Placement::validate`] refuses it, for there is
+    /// nothing to train.
+    pub fn frozen(roles: &[Role], adapter: Option<&str>) -> Self {
+        let spec = |name: &str| AdapterSpec {
+            name: name.to_owned(),
+            trunk: 0,
+            trainable: false,
+            start: AdapterStart::CopyOf(Source::Policy),
+        };
+        let view = adapter.map_or(View::trunk(0), |name| View::adapter(0, name));
+        Self {
+            name: "frozen".into(),
+            trunks: vec![trunk(Source::Policy, false)],
+            adapters: adapter.map(spec).into_iter().collect(),
+            views: roles.iter().map(|&role| (role, view.clone())).collect(),
+        }
+    }
+
     /// The same stage with a frozen trunk and one trained adapter: every trainable trunk
     /// becomes frozen and gets an adapter of that name, which all views on it read through.
     pub fn with_adapter(mut self, name: &str) -> Self {

@@ -70,7 +70,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
         let capacity = self.config.max_new_tokens;
         let (mut cache, mut logits) = self.decoder.prefill(self.role, &prompts, capacity)?;
         loop {
-            let (drawn, finished) = self.draw(&mut rows, logits)?;
+            let (drawn, finished) = self.draw(&mut rows, logits, run.monitor)?;
             run.step(drawn, finished)?;
             let waiting = rows.iter().filter(|r| r.is_finished()).count();
             if waiting == rows.len() {
@@ -93,6 +93,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
         &self,
         rows: &mut [Response<'_>],
         logits: Tensor<2>,
+        monitor: &mut dyn Monitor,
     ) -> Result<(usize, usize), RolloutError> {
         let [got, vocab] = logits.dims();
         if got != rows.len() {
@@ -109,6 +110,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
             let draw = self.sampler.sample(logits, self.config.suppressed(position), uniform);
             let prompt = row.index;
             let draw = draw.map_err(|source| RolloutError::Sample { prompt, position, source })?;
+            monitor.token(row.index, draw.token);
             row.push(draw, self.config);
             drawn += 1;
             ended += usize::from(row.is_finished());

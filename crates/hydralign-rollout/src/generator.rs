@@ -25,6 +25,10 @@ pub trait Monitor {
     ///
     /// `Break` ends the generation with [`RolloutError::Cancelled`].
     fn step(&mut self, progress: &Progress) -> ControlFlow<()>;
+
+    /// A token was drawn for the response to a prompt, given by its index. Told before the step
+    /// that it belongs to; does nothing unless asked for.
+    fn token(&mut self, _prompt: usize, _token: u32) {}
 }
 
 impl Monitor for () {
