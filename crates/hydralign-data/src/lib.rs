@@ -7,6 +7,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod chat;
 mod encode;
 mod error;
 mod jsonl;
@@ -17,6 +18,7 @@ mod special;
 mod split;
 mod tokenizer;
 
+pub use chat::{ChatError, ChatTemplate, ChatTokens, Limits, Message, RenderOptions};
 pub use encode::{encode_completion, encode_prompt, read_demonstrations, read_prompts};
 pub use error::{DataError, RecordError};
 pub use jsonl::{DEFAULT_LINE_LIMIT, JsonlReader, Located, write_jsonl};

@@ -1,0 +1,46 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One turn of a conversation. Keys other than these two (`tool_calls`, `name`,
+/// `reasoning_content` …) reach the template as they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, `tool` …
+    pub role: String,
+    /// A text, a list of parts, or nothing.
+    #[serde(default)]
+    pub content: Value,
+    /// The other keys.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    /// A turn with a text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: Value::String(content.into()), extra: Map::new() }
+    }
+
+    /// The text, if the content is one.
+    pub fn text(&self) -> Option<&str> {
+        self.content.as_str()
+    }
+
+    /// As a template sees it: keys without a value are left out, and reasoning has the standard
+    /// name whichever it came under (transformers, `apply_chat_template`).
+    pub(super) fn visible(&self) -> Value {
+        let mut fields = Map::new();
+        fields.insert("role".into(), self.role.as_str().into());
+        fields.insert("content".into(), self.content.clone());
+        fields.extend(self.extra.clone());
+        fields.retain(|_, value| !value.is_null());
+        let names = ["reasoning_content", "thinking", "reasoning"];
+        if let Some(reasoning) = names.iter().find_map(|&n| fields.get(n)).cloned() {
+            if !fields.contains_key("thinking") {
+                fields.insert("thinking".into(), reasoning.clone());
+            }
+            fields.insert("reasoning_content".into(), reasoning);
+        }
+        Value::Object(fields)
+    }
+}

@@ -1,0 +1,102 @@
+//! The language of chat templates, expression by expression, against Jinja as transformers sets
+//! it up; and its limits.
+
+use hydralign_data::{ChatError, ChatTemplate, Limits, RenderOptions};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+fn render(source: &str, values: &Map<String, Value>) -> Result<String, ChatError> {
+    let options = RenderOptions { variables: values.clone(), ..RenderOptions::default() };
+    ChatTemplate::new(source, Map::new())?.render(&[], &options)
+}
+
+/// What this engine refuses although Jinja renders it.
+const REFUSED: [&str; 6] = [
+    "{{ '%s-%s' % ('a', 1) }}",
+    "{{ 'a b c' | wordcount }} {{ 'abc' | center(9) }}|",
+    "{{ +i }}",
+    "{{ '%r' | format('a') }}",
+    "{{ 'one two three' | truncate(7) }}",
+    "{{ '<b>x</b>' | striptags }}",
+];
+
+/// What it renders to another text: methods are not attributes, and `attr` reads keys too.
+const DIFFERENT: [&str; 2] = [
+    "{{ u.encode is defined }}",
+    "{{ s | attr('upper') is defined }} {{ m | attr('b') is defined }}",
+];
+
+#[test]
+fn expressions_give_the_text_that_jinja_gives() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat/expressions.json");
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let values = file["values"].as_object().unwrap();
+    let (mut wrong, mut same) = (Vec::new(), 0);
+    for case in file["cases"].as_array().unwrap() {
+        let source = case["source"].as_str().unwrap();
+        let got = render(source, values);
+        match (&got, case["ok"].as_str()) {
+            (Ok(text), Some(expected)) if text == expected => same += 1,
+            (Err(error), None) => {
+                same += 1;
+                if let Some(message) = case["error"].as_str() {
+                    assert!(matches!(error, ChatError::Raised { message: m, .. } if m == message));
+                }
+            }
+            (Err(_), Some(_)) if REFUSED.contains(&source) => {}
+            (Ok(_), Some(_)) if DIFFERENT.contains(&source) => {}
+            (got, expected) => {
+                wrong.push(format!("{source}\n  got      {got:?}\n  expected {expected:?}"))
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ, {same} agree:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn limited(source: &str, limits: Limits) -> ChatError {
+    let options = RenderOptions { limits, ..RenderOptions::default() };
+    ChatTemplate::new(source, Map::new()).unwrap().render(&[], &options).unwrap_err()
+}
+
+#[test]
+fn templates_that_run_or_write_without_end_are_stopped() {
+    let limits = Limits { fuel: 10_000, output: 10_000, recursion: 50 };
+    let nested = "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}";
+    let error = limited(nested, limits.clone());
+    assert!(matches!(error, ChatError::Fuel { limit: 10_000, .. }), "{error}");
+    for source in [
+        "{% for a in range(2000) %}xxxxxxxxxxxxx{% endfor %}",
+        "{% for a in range(90) %}{{ 'x' * 200 }}{% endfor %}",
+        "{% set a %}{% for b in range(90) %}{{ 'x' * 200 }}{% endfor %}{% endset %}",
+        "{{ ('x' * 9000) | replace('x', 'yyyy') }}",
+        "{{ ('x' * 9000).replace('x', 'yyyy') }}",
+        "{{ ['x' * 9000, 'y' * 9000] | join }}",
+    ] {
+        let error = limited(source, limits.clone());
+        assert!(matches!(error, ChatError::Output { limit: 10_000, .. }), "{source}: {error}");
+    }
+    for source in [
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ 'x' * 10000000000 }}",
+        "{{ [1] * 10000000000 }}",
+        "{{ range(10000000000) | list }}",
+        "{{ 'x' | indent(1000000000, true) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%.1000000000f' | format(1) }}",
+        "{{ '{:>1000000000}'.format('x') }}",
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ [1] | tojson(indent=1000000000) }}",
+    ] {
+        let error = limited(source, limits.clone());
+        assert!(matches!(error, ChatError::Template { line: 1, .. }), "{source}: {error}");
+    }
+}
+
+#[test]
+fn errors_name_the_line() {
+    let error =
+        limited("a\n{% generation %}\nb{% endgeneration %}\n{{ 1 + 'x' }}", Limits::default());
+    assert!(matches!(error, ChatError::Template { line: 4, .. }), "{error}");
+    let error = ChatTemplate::new("\n\n{% if %}", Map::new()).unwrap_err();
+    assert!(matches!(error, ChatError::Template { line: 3, .. }), "{error}");
+}
