@@ -5,8 +5,8 @@ use crate::task::{Request, demonstrations, gold_score, preferences, split_reques
 use anyhow::{Context, Result, bail, ensure};
 use hydralign::core::random::sub_seed;
 use hydralign::data::{
-    DemonstrationRecord, PreferenceRecord, TextTokenizer, encode_completion, encode_prompt,
-    read_demonstrations, read_preferences, read_prompts, split,
+    ChatTemplate, DemonstrationRecord, PreferenceRecord, Reader, TextTokenizer, encode_completion,
+    encode_prompt, split,
 };
 use hydralign::prelude::{Episode, Sequence};
 use std::path::{Path, PathBuf};
@@ -74,11 +74,12 @@ impl RunData {
     pub fn of_files(
         files: &UserFiles,
         tokenizer: &TextTokenizer,
+        template: Option<&ChatTemplate>,
         context: usize,
         recipe: &Recipe,
     ) -> Result<Self> {
         let (Some(prompts), Some(preferences)) = (&files.prompts, &files.preferences) else {
-            bail!("--model needs --prompts FILE.jsonl and --preferences FILE.jsonl");
+            bail!("--model needs --prompts FILES and --preferences FILES");
         };
         let longest = context.saturating_sub(recipe.generation.max_new_tokens) + 1;
         ensure!(
@@ -86,15 +87,17 @@ impl RunData {
             "a context of {context} leaves no room for responses of {} tokens",
             recipe.generation.max_new_tokens
         );
-        let all = read_prompts(prompts, tokenizer, longest)?;
+        let reader = |context| Reader { template, ..Reader::new(tokenizer, context) };
+        let name = |path: &Path| [path.display().to_string()];
+        let (all, _) = reader(longest).prompts(&name(prompts))?;
         ensure!(all.len() >= 2, "{}: at least two prompts are needed", prompts.display());
         let share = (all.len() as f64 * recipe.evaluation.held_out).round() as usize;
         let parts =
             split(all.len(), share.clamp(1, all.len() - 1), sub_seed(recipe.seed, "split"))?;
         let pick = |indices: &[usize]| indices.iter().map(|&i| all[i].clone()).collect();
-        let pairs = read_preferences(preferences, tokenizer, context)?;
+        let (pairs, _) = reader(context).preferences(&name(preferences))?;
         let demonstrations = match &files.demonstrations {
-            Some(path) => read_demonstrations(path, tokenizer, context)?,
+            Some(path) => reader(context).demonstrations(&name(path))?.0,
             None => Vec::new(),
         };
         Ok(Self {

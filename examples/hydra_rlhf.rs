@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
-use hydralign::data::TextTokenizer;
+use hydralign::data::{ChatTemplate, TextTokenizer};
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::format_bytes;
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_checkpoint};
@@ -125,7 +125,8 @@ fn main() -> Result<()> {
                 preferences: args.preferences.clone(),
                 demonstrations: args.demonstrations.clone(),
             };
-            RunData::of_files(&files, &tokenizer, context, &recipe)?
+            let template = ChatTemplate::from_dir(&dir)?;
+            RunData::of_files(&files, &tokenizer, template.as_ref(), context, &recipe)?
         }
     };
     let folder = args.folder(&recipe)?;

@@ -51,7 +51,7 @@ fn files(dir: &Path, prompts: &str, pairs: &str) -> UserFiles {
 
 fn load(prompts: &str, pairs: &str) -> anyhow::Result<RunData> {
     let dir = tempfile::tempdir().unwrap();
-    RunData::of_files(&files(dir.path(), prompts, pairs), &tokenizer(), 64, &tiny())
+    RunData::of_files(&files(dir.path(), prompts, pairs), &tokenizer(), None, 64, &tiny())
 }
 
 /// The files above with the shipped model, as every stage needs them.

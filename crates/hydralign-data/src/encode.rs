@@ -1,9 +1,4 @@
-use crate::{
-    DataError, DemonstrationRecord, JsonlReader, Located, PromptRecord, Record, RecordError,
-    TextTokenizer,
-};
-use hydralign_core::Sequence;
-use std::path::Path;
+use crate::{RecordError, TextTokenizer};
 
 /// Tokens of a prompt, with what the tokenizer puts before a text.
 ///
@@ -15,7 +10,7 @@ pub fn encode_prompt(
     prompt: &str,
     context: usize,
 ) -> Result<Vec<u32>, RecordError> {
-    let tokens = tokenizer.begin(encode(tokenizer, "prompt", prompt)?);
+    let tokens = tokenizer.begin(encode_text(tokenizer, "prompt", prompt)?);
     if tokens.len() >= context {
         return Err(RecordError::PromptTooLong { tokens: tokens.len(), context });
     }
@@ -36,7 +31,7 @@ pub fn encode_completion(
     field: &'static str,
     completion: &str,
 ) -> Result<Vec<u32>, RecordError> {
-    let mut tokens = encode(tokenizer, field, completion)?;
+    let mut tokens = encode_text(tokenizer, field, completion)?;
     let ends = tokens.last().is_some_and(|last| tokenizer.eos_ids().contains(last));
     if !ends {
         tokens.extend(tokenizer.eos_ids().first());
@@ -44,24 +39,9 @@ pub fn encode_completion(
     Ok(tokens)
 }
 
-/// A prompt with a completion that fits the context beside it.
-pub(crate) fn sequence(
-    tokenizer: &TextTokenizer,
-    prompt: &[u32],
-    (field, completion): (&'static str, &str),
-    context: usize,
-) -> Result<Sequence, RecordError> {
-    let response = encode_completion(tokenizer, field, completion)?;
-    let tokens = prompt.len() + response.len();
-    if tokens > context {
-        return Err(RecordError::TooLong { field, tokens, context });
-    }
-    Ok(Sequence { prompt: prompt.to_vec(), response })
-}
-
 /// The tokens of a text that has some, without any that the tokenizer adds: a BOS alone is no
 /// prompt.
-fn encode(
+pub(crate) fn encode_text(
     tokenizer: &TextTokenizer,
     field: &'static str,
     text: &str,
@@ -72,45 +52,4 @@ fn encode(
         return Err(RecordError::EmptyText { field });
     }
     Ok(tokens)
-}
-
-/// Reads every record of a file and turns it into tokens.
-pub(crate) fn read_with<T: Record, U>(
-    path: &Path,
-    tokens: impl Fn(T) -> Result<U, RecordError>,
-) -> Result<Vec<U>, DataError> {
-    JsonlReader::open(path)?
-        .map(|located| {
-            let Located { line, record } = located?;
-            tokens(record).map_err(|fault| DataError::Record { path: path.to_owned(), line, fault })
-        })
-        .collect()
-}
-
-/// Prompts of a JSON Lines file of [`PromptRecord`]s, as tokens.
-///
-/// # Errors
-/// Those of [`JsonlReader`], and [`DataError::Record`] as [`encode_prompt`].
-pub fn read_prompts(
-    path: impl AsRef<Path>,
-    tokenizer: &TextTokenizer,
-    context: usize,
-) -> Result<Vec<Vec<u32>>, DataError> {
-    read_with(path.as_ref(), |r: PromptRecord| encode_prompt(tokenizer, &r.prompt, context))
-}
-
-/// Sequences of a JSON Lines file of [`DemonstrationRecord`]s, as tokens.
-///
-/// # Errors
-/// Those of [`JsonlReader`], and [`DataError::Record`] as [`encode_prompt`] and
-/// [`encode_completion`] or with [`RecordError::TooLong`].
-pub fn read_demonstrations(
-    path: impl AsRef<Path>,
-    tokenizer: &TextTokenizer,
-    context: usize,
-) -> Result<Vec<Sequence>, DataError> {
-    read_with(path.as_ref(), |r: DemonstrationRecord| {
-        let prompt = encode_prompt(tokenizer, &r.prompt, context)?;
-        sequence(tokenizer, &prompt, ("completion", &r.completion), context)
-    })
 }

@@ -89,6 +89,42 @@ pub enum DataError {
         /// What is wrong with it.
         fault: RecordError,
     },
+    /// A row of a Parquet file that is not a usable record.
+    #[error("{}, row {row}: {fault}", .path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1.
+        row: usize,
+        /// What is wrong with it.
+        fault: RecordError,
+    },
+    /// A file that is not Parquet, or is damaged.
+    #[error("{}: {message}", .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        message: String,
+    },
+    /// A pattern that names no file.
+    #[error("{pattern}: {reason}")]
+    NoFiles {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A sequence that no batch has room for, or that is empty.
+    #[error("sequence {index} has {tokens} tokens; a batch has room for 1 to {budget}")]
+    Budget {
+        /// Which sequence.
+        index: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// What a batch may hold.
+        budget: usize,
+    },
     /// More held out than there is, or nothing left to train on.
     #[error("cannot hold out {held_out} of {count}: both parts need at least one")]
     Split {
@@ -172,6 +208,32 @@ pub enum RecordError {
     /// A preference between two equal completions.
     #[error("`chosen` and `rejected` are the same tokens")]
     Identical,
+    /// Columns that belong to no known format.
+    #[error("no known format has the columns {columns}")]
+    NoFormat {
+        /// The columns found.
+        columns: String,
+    },
+    /// An example of another kind than is asked for.
+    #[error("expected {expected}, found {found}")]
+    WrongKind {
+        /// What is asked for.
+        expected: &'static str,
+        /// What the row holds.
+        found: &'static str,
+    },
+    /// A conversation without a chat template.
+    #[error("field `{field}` is a conversation, but the model has no chat template")]
+    NoTemplate {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A conversation that the chat template does not render.
+    #[error("{message}")]
+    Chat {
+        /// What the template said.
+        message: String,
+    },
     /// A text that the tokenizer cannot encode.
     #[error("field `{field}`: {message}")]
     Encode {

@@ -8,6 +8,7 @@
 #![doc = include_str!("../README.md")]
 
 mod chat;
+mod dataset;
 mod encode;
 mod error;
 mod jsonl;
@@ -19,10 +20,14 @@ mod split;
 mod tokenizer;
 
 pub use chat::{ChatError, ChatTemplate, ChatTokens, Limits, Message, RenderOptions};
-pub use encode::{encode_completion, encode_prompt, read_demonstrations, read_prompts};
+pub use dataset::{
+    Bins, Content, Example, Format, ReadReport, Reader, Row, Rows, ShuffleBuffer, Truncation,
+    UnpairedSequence, find_files, length_buckets, pack,
+};
+pub use encode::{encode_completion, encode_prompt};
 pub use error::{DataError, RecordError};
 pub use jsonl::{DEFAULT_LINE_LIMIT, JsonlReader, Located, write_jsonl};
-pub use preference::{PreferencePair, read_preferences};
+pub use preference::PreferencePair;
 pub use records::{DemonstrationRecord, PreferenceRecord, PromptRecord, Record};
 pub use rng::CounterRng;
 pub use special::SpecialTokens;

@@ -66,6 +66,12 @@ impl Record for DemonstrationRecord {
     }
 }
 
+impl Record for Map<String, Value> {
+    fn from_object(object: Map<String, Value>) -> Result<Self, RecordError> {
+        Ok(object)
+    }
+}
+
 fn text(object: &mut Map<String, Value>, field: &'static str) -> Result<String, RecordError> {
     match object.remove(field) {
         Some(Value::String(text)) => Ok(text),

@@ -1,20 +1,29 @@
 //! From records to tokens.
 
 use hydralign_data::{
-    DataError, PreferencePair, PreferenceRecord, RecordError, SpecialTokens, TextTokenizer,
-    encode_completion, encode_prompt, read_demonstrations, read_preferences, read_prompts,
+    Content, DataError, PreferencePair, Reader, RecordError, SpecialTokens, TextTokenizer,
+    encode_completion, encode_prompt,
 };
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
+
+fn files(path: &Path) -> [String; 1] {
+    [path.display().to_string()]
+}
 
 fn tokenizer() -> TextTokenizer {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizer");
     TextTokenizer::from_dir(golden).unwrap()
 }
 
-fn pair(prompt: &str, chosen: &str, rejected: &str) -> PreferenceRecord {
-    PreferenceRecord { prompt: prompt.into(), chosen: chosen.into(), rejected: rejected.into() }
+fn pair(
+    t: &TextTokenizer,
+    context: usize,
+    texts: [&str; 3],
+) -> Result<PreferencePair, RecordError> {
+    let [prompt, chosen, rejected] = texts.map(|text| Content::Plain(text.into()));
+    Reader::new(t, context).pair(&prompt, &chosen, &rejected).map(|pair| pair.expect("kept"))
 }
 
 #[test]
@@ -25,7 +34,7 @@ fn prompt_and_completion_meet_at_a_token_boundary() {
     let together = t.encode(&format!("{prompt}{completion}"), false).unwrap();
     let alone = t.encode(prompt, false).unwrap();
     assert!(!together.starts_with(&alone), "the example must have a token across the boundary");
-    let pair = PreferencePair::new(&t, &pair(prompt, completion, "x"), 64).unwrap();
+    let pair = pair(&t, 64, [prompt, completion, "x"]).unwrap();
     assert_eq!(pair.chosen.prompt, alone);
     assert_eq!(pair.rejected.prompt, alone);
     assert_eq!(t.decode(&pair.chosen.response, true).unwrap(), completion);
@@ -54,10 +63,9 @@ fn a_prompt_leaves_room_and_a_pair_fits_exactly() {
         Err(RecordError::PromptTooLong { tokens: 4, context: 4 })
     );
     // 4 + "x" + EOS = 6, 4 + "zq" + EOS = 7.
-    let record = pair("abcd", "x", "zq");
-    assert!(PreferencePair::new(&t, &record, 7).is_ok());
+    assert!(pair(&t, 7, ["abcd", "x", "zq"]).is_ok());
     assert_eq!(
-        PreferencePair::new(&t, &record, 6),
+        pair(&t, 6, ["abcd", "x", "zq"]),
         Err(RecordError::TooLong { field: "rejected", tokens: 7, context: 6 })
     );
 }
@@ -70,7 +78,7 @@ fn bad_records_are_refused_with_file_and_line() {
     let good = r#"{"prompt": "p", "chosen": "c", "rejected": "r"}"#;
     let message = |bad: &str| {
         fs::write(&path, format!("{good}\n\n{bad}\n{good}\n")).unwrap();
-        let text = read_preferences(&path, &t, 24).unwrap_err().to_string();
+        let text = Reader::new(&t, 24).preferences(&files(&path)).unwrap_err().to_string();
         text.strip_prefix(&path.display().to_string()).unwrap().to_owned()
     };
     assert_eq!(
@@ -94,7 +102,7 @@ fn bad_records_are_refused_with_file_and_line() {
         ", line 3: prompt and `chosen` have 26 tokens, but the context has 24"
     );
     fs::write(&path, good).unwrap();
-    assert_eq!(read_preferences(&path, &t, 24).unwrap().len(), 1);
+    assert_eq!(Reader::new(&t, 24).preferences(&files(&path)).unwrap().0.len(), 1);
 }
 
 #[test]
@@ -103,12 +111,17 @@ fn prompts_and_demonstrations_are_read_as_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("demonstrations.jsonl");
     fs::write(&path, "{\"prompt\": \"free\", \"completion\": \"copy\"}\n").unwrap();
-    assert_eq!(read_prompts(&path, &t, 32).unwrap(), [t.encode("free", true).unwrap()]);
-    let [sequence] = &read_demonstrations(&path, &t, 32).unwrap()[..] else { panic!() };
+    assert_eq!(
+        Reader::new(&t, 32).prompts(&files(&path)).unwrap().0,
+        [t.encode("free", true).unwrap()]
+    );
+    let [sequence] = &Reader::new(&t, 32).demonstrations(&files(&path)).unwrap().0[..] else {
+        panic!()
+    };
     assert_eq!(sequence.prompt, t.encode("free", true).unwrap());
     assert_eq!(t.decode(&sequence.response, false).unwrap(), "copy<|eos|>");
     fs::write(&path, "{\"prompt\": \"free\", \"completion\": \"\"}\n").unwrap();
-    let e = read_demonstrations(&path, &t, 32).unwrap_err();
+    let e = Reader::new(&t, 32).demonstrations(&files(&path)).unwrap_err();
     let expected = RecordError::EmptyText { field: "completion" };
     assert!(matches!(e, DataError::Record { line: 1, fault, .. } if fault == expected));
 }
@@ -119,7 +132,7 @@ proptest! {
         prompt in "[a-z ]{1,20}", chosen in "[a-z ]{1,20}", rejected in "[A-Z]{1,20}",
     ) {
         let t = tokenizer();
-        let pair = PreferencePair::new(&t, &pair(&prompt, &chosen, &rejected), 128).unwrap();
+        let pair = pair(&t, 128, [&prompt, &chosen, &rejected]).unwrap();
         prop_assert_eq!(&pair.chosen.prompt, &pair.rejected.prompt);
         let back = |ids: &[u32]| t.decode(ids, true).unwrap();
         prop_assert_eq!(back(&pair.chosen.prompt), prompt);

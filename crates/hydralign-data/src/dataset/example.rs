@@ -1,0 +1,81 @@
+use super::Content;
+use crate::RecordError;
+
+/// One example of a data set, whatever the shape of its row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Example {
+    /// A whole text or conversation.
+    Text(Content),
+    /// A prompt to respond to.
+    Prompt(Content),
+    /// A completion to imitate.
+    Completion {
+        /// The prompt.
+        prompt: Content,
+        /// The completion.
+        completion: Content,
+    },
+    /// Two completions of one prompt, of which one was preferred.
+    Preference {
+        /// The prompt.
+        prompt: Content,
+        /// The completion that was preferred.
+        chosen: Content,
+        /// The one that was not.
+        rejected: Content,
+    },
+    /// A completion that was liked or not.
+    Unpaired {
+        /// The prompt.
+        prompt: Content,
+        /// The completion.
+        completion: Content,
+        /// Whether it was liked.
+        label: bool,
+    },
+}
+
+impl Example {
+    /// What it is, in words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Prompt(_) => "a prompt",
+            Self::Completion { .. } => "a completion",
+            Self::Preference { .. } => "a preference",
+            Self::Unpaired { .. } => "a labelled completion",
+        }
+    }
+
+    /// The prompt, of everything that has one.
+    ///
+    /// # Errors
+    /// [`RecordError::WrongKind`] for a whole text.
+    pub fn into_prompt(self) -> Result<Content, RecordError> {
+        match self {
+            Self::Prompt(prompt)
+            | Self::Completion { prompt, .. }
+            | Self::Preference { prompt, .. }
+            | Self::Unpaired { prompt, .. } => Ok(prompt),
+            Self::Text(_) => Err(self.not("a prompt")),
+        }
+    }
+
+    /// A preference as two labelled completions; a labelled completion as it is.
+    ///
+    /// # Errors
+    /// [`RecordError::WrongKind`] for anything else.
+    pub fn into_unpaired(self) -> Result<Vec<(Content, Content, bool)>, RecordError> {
+        match self {
+            Self::Unpaired { prompt, completion, label } => Ok(vec![(prompt, completion, label)]),
+            Self::Preference { prompt, chosen, rejected } => {
+                Ok(vec![(prompt.clone(), chosen, true), (prompt, rejected, false)])
+            }
+            other => Err(other.not("a labelled completion")),
+        }
+    }
+
+    pub(super) fn not(&self, expected: &'static str) -> RecordError {
+        RecordError::WrongKind { expected, found: self.kind() }
+    }
+}
