@@ -1,7 +1,8 @@
 //! Loads a checkpoint folder once and prints seconds, CPU seconds and peak memory.
 //!
-//! `cargo bench -p hydralign-benches --bench load -- DIR`. The read of the plain file through a
-//! buffer is the speed of the disk (or of the page cache, if the file was read before); the
+//! `cargo bench -p hydralign-benches --bench load -- DIR [read|load]`. The read of the plain file
+//! through a buffer is the speed of the disk (or of the page cache, if the file was read before):
+//! `read` and `load` do only one of the two, so that both can start from a cold cache. The
 //! counting allocator gives exact bytes, the process's high-water mark what a limit acts on.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -45,16 +46,20 @@ fn cpu_seconds() -> f64 {
     (tick(11) + tick(12)) / 100.0
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    // cargo adds `--bench`.
-    let Some(dir) = std::env::args().skip(1).find(|a| !a.starts_with('-')) else {
-        println!("load: no folder given, nothing measured");
-        return Ok(());
-    };
-    let dir = Path::new(&dir);
+fn gib_per_second(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 / seconds / f64::from(1 << 30)
+}
+
+fn read(dir: &Path) -> Result<()> {
     let clock = Instant::now();
-    let file_bytes = read_plain(dir)?;
-    let plain = clock.elapsed().as_secs_f64();
+    let bytes = read_plain(dir)?;
+    let seconds = clock.elapsed().as_secs_f64();
+    let speed = gib_per_second(bytes, seconds);
+    println!("read   {} in {seconds:.2} s, {speed:.2} GiB/s", format_bytes(bytes));
+    Ok(())
+}
+
+fn load(dir: &Path) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let (live, cpu) = (CountingAllocator::live(), cpu_seconds());
     CountingAllocator::reset_peak();
     let clock = Instant::now();
@@ -63,21 +68,32 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let cpu = cpu_seconds() - cpu;
     let peak = CountingAllocator::peak() - live;
     let weights = 4 * checkpoint.trunk.num_params() as u64;
-    let gib = |bytes: u64, s: f64| bytes as f64 / s / f64::from(1 << 30);
-    println!("file               {}", format_bytes(file_bytes));
-    println!("weights in memory  {}", format_bytes(weights));
-    println!("plain read         {plain:.2} s, {:.2} GiB/s", gib(file_bytes, plain));
+    let speed = gib_per_second(weights, seconds);
     println!(
-        "load               {seconds:.2} s, {:.2} GiB/s, {cpu:.2} CPU s",
-        gib(file_bytes, seconds)
+        "load   {} of weights in {seconds:.2} s, {speed:.2} GiB/s, {cpu:.2} CPU s",
+        format_bytes(weights)
     );
-    println!(
-        "peak, counted      {} ({:.3} of the weights)",
-        format_bytes(peak),
-        peak as f64 / weights as f64
-    );
+    let share = peak as f64 / weights as f64;
+    println!("peak   {} counted, {share:.3} of the weights", format_bytes(peak));
     if let Some(high) = ProcessMeter.bytes_peak() {
-        println!("peak, process      {}", format_bytes(high));
+        println!("       {} of the process", format_bytes(high));
+    }
+    Ok(())
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    // cargo adds `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let Some(dir) = args.first().map(Path::new) else {
+        println!("load: no folder given, nothing measured");
+        return Ok(());
+    };
+    let only = args.get(1).map(String::as_str);
+    if only != Some("load") {
+        read(dir)?;
+    }
+    if only != Some("read") {
+        load(dir)?;
     }
     Ok(())
 }

@@ -82,6 +82,11 @@ fn main() -> Result<()> {
 fn run(args: &Args) -> Result<()> {
     ensure!(args.batch_tokens > 0, "--batch-tokens must be positive");
     let model = Model::open(&args.model, args.adapter.as_deref(), &device::open(&args.device)?)?;
+    ensure!(
+        args.logits.is_none() || model.trunk().has_lm_head(),
+        "--logits: {} has no LM head",
+        args.model.display()
+    );
     let (name, input) = open_input(args.input.as_deref())?;
     let mut scorer = Scorer {
         model: &model,
@@ -249,7 +254,8 @@ impl Scorer<'_> {
                     row.iter().all(|v| v.is_finite()),
                     "line {place} of those scored: a log-probability is not finite"
                 );
-                scored[i].sum = Some(row.iter().map(|&v| f64::from(v)).sum());
+                // An empty sum is −0.
+                scored[i].sum = Some(row.iter().map(|&v| f64::from(v)).sum::<f64>() + 0.0);
                 scored[i].logprobs = Some(row.to_vec());
             }
         }
@@ -259,7 +265,6 @@ impl Scorer<'_> {
             }
         }
         if self.logits.is_some() {
-            ensure!(predicts, "--logits: this model has no LM head");
             let all = bank.all_logits(Role::Actor, &tokens)?;
             let vocab = all.dims()[2];
             let all: Vec<f32> = all.into_data().iter::<f32>().collect();

@@ -8,12 +8,12 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ModelError {
     /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A file that is not what it should be.
     #[error("{}: {reason}", path.display())]

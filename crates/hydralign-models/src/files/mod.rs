@@ -19,7 +19,7 @@ use crate::ModelError;
 use std::path::Path;
 
 pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError + '_ {
-    move |source| ModelError::Io { path: path.to_owned(), source }
+    move |error| ModelError::Io { path: path.to_owned(), error }
 }
 
 pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> ModelError {

@@ -144,21 +144,38 @@ impl TensorFiles {
         order: Order,
         device: &Device,
     ) -> Result<Tensor<2>, ModelError> {
-        /// Numbers of a cache line: read a line of each row before going on to the next lines.
-        const LINE: usize = 16;
         let mut out = Vec::new();
         self.shard(name)?.read_rows(name, &[output, input], input, |first, values| {
-            out.resize(input * output, 0f32);
-            let rows = values.len() / input;
-            for c0 in (0..input).step_by(LINE) {
-                for c in c0..input.min(c0 + LINE) {
-                    for r in 0..rows {
-                        out[c * output + order.held(first + r)] = values[r * input + c];
+            // Made once the shape is known to be that of the file; zeroed by the system.
+            if out.is_empty() {
+                out = vec![0f32; input * output];
+            }
+            match order {
+                Order::Same => transpose_rows(values, input, first, &mut out, output),
+                _ => {
+                    for (r, row) in values.chunks_exact(input).enumerate() {
+                        let column = order.held(first + r);
+                        (0..input).for_each(|c| out[c * output + column] = row[c]);
                     }
                 }
             }
         })?;
         Ok(Tensor::from_data(TensorData::new(out, [input, output]), device))
+    }
+}
+
+/// Writes rows of a matrix, from row `first` on, into the columns of its transpose of that width.
+fn transpose_rows(values: &[f32], input: usize, first: usize, out: &mut [f32], width: usize) {
+    /// Numbers of a cache line: a line of each row is read before the next lines are.
+    const LINE: usize = 16;
+    let rows = values.len() / input;
+    for c0 in (0..input).step_by(LINE) {
+        for c in c0..input.min(c0 + LINE) {
+            let column = &mut out[c * width + first..][..rows];
+            for (slot, row) in column.iter_mut().zip(values[c..].iter().step_by(input)) {
+                *slot = *row;
+            }
+        }
     }
 }
 
