@@ -1,4 +1,5 @@
 //! Chat templates and tokenizer configurations under mutation: 100,000 damaged inputs each.
+#![allow(clippy::print_stdout, reason = "what was tried is worth seeing")]
 
 use hydralign_core::random::bits;
 use hydralign_data::{ChatTemplate, Limits, Message, RenderOptions};

@@ -1,4 +1,5 @@
 //! Files of rows under mutation: 100,000 damaged JSON Lines and Parquet files each.
+#![allow(clippy::print_stdout, reason = "what was tried is worth seeing")]
 
 use hydralign_core::random::bits;
 use hydralign_data::{Format, Rows};

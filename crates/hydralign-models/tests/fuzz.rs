@@ -1,5 +1,6 @@
 //! Readers under mutation: 100,000 damaged inputs each. Nothing panics, nothing allocates beyond
 //! a small multiple of the file, every error names the file.
+#![allow(clippy::print_stdout, reason = "what was tried is worth seeing")]
 
 use burn::tensor::Device;
 use hydralign_kernels::CountingAllocator;

@@ -3,6 +3,7 @@
 //! Ignored unless asked for, because it needs Python with both packages: name its interpreter in
 //! `HYDRALIGN_PYTHON` (`python3` otherwise) and run
 //! `cargo test --workspace --test python -- --ignored`.
+#![allow(clippy::print_stdout, reason = "what was tried is worth seeing")]
 
 mod common;
 

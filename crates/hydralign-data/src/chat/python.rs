@@ -152,7 +152,7 @@ pub(super) fn tojson(value: &Value, ascii: Option<bool>, options: Kwargs) -> Res
     let separators = options.get::<Option<Value>>("separators")?.filter(|s| !s.is_none());
     let (item, key) = match separators {
         Some(pair) => {
-            let part = |i| Ok::<_, Error>(string(&pair.get_item_by_index(i)?)?);
+            let part = |i| string(&pair.get_item_by_index(i)?);
             (part(0)?, part(1)?)
         }
         None => ((if indent.is_some() { "," } else { ", " }).into(), ": ".into()),

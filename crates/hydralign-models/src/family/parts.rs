@@ -148,14 +148,12 @@ pub(super) fn check(fields: &Fields<'_>, architecture: &Architecture) -> Result<
         let reason = format!("hidden size {} is too small for {} heads", shape.hidden, shape.heads);
         return Err(fields.error("num_attention_heads", reason));
     }
-    if let Positions::Rotary { dims, .. } = architecture.positions {
-        if !dims.is_multiple_of(2) || dims == 0 || dims > shape.head_dim {
-            let reason = format!(
-                "rotary positions need an even number of dimensions of {}, got {dims}",
-                shape.head_dim
-            );
-            return Err(fields.error("head_dim", reason));
-        }
+    if let Positions::Rotary { dims, .. } = architecture.positions
+        && (!dims.is_multiple_of(2) || dims == 0 || dims > shape.head_dim)
+    {
+        let most = shape.head_dim;
+        let reason = format!("an even number of up to {most} dimensions is rotated, got {dims}");
+        return Err(fields.error("head_dim", reason));
     }
     check_sizes(fields, shape)
 }
