@@ -11,7 +11,8 @@ fn render(source: &str, values: &Map<String, Value>) -> Result<String, ChatError
 }
 
 /// What this engine refuses although Jinja renders it.
-const REFUSED: [&str; 6] = [
+const REFUSED: [&str; 7] = [
+    "{{ ''[::-1] }}",
     "{{ '%s-%s' % ('a', 1) }}",
     "{{ 'a b c' | wordcount }} {{ 'abc' | center(9) }}|",
     "{{ +i }}",

@@ -4,6 +4,7 @@ use chrono::NaiveDateTime;
 use minijinja::ErrorKind;
 use serde_json::{Map, Value};
 use std::error::Error as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a template may use. Templates come with models, from anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +78,29 @@ impl ChatTemplate {
     ) -> Result<Self, ChatError> {
         let (source, marks_generation) = marks::replace_blocks(source);
         let template = Self { source, name, marks_generation, variables };
-        let env = environment(&Limits::default(), NaiveDateTime::default(), None);
-        match env.template_from_str(&template.source) {
-            Ok(_) => Ok(template),
-            Err(e) => Err(template.error(e, &Limits::default())),
+        let limits = Limits::default();
+        template.guarded(&limits, || {
+            let env = environment(&limits, NaiveDateTime::default(), None);
+            env.template_from_str(&template.source).map(drop)
+        })?;
+        Ok(template)
+    }
+
+    /// Runs the engine. On some expressions it panics (3.0.5: the empty text read backwards,
+    /// `''[::-1]`); a template must not end its host for that.
+    fn guarded<T>(
+        &self,
+        limits: &Limits,
+        run: impl FnOnce() -> Result<T, minijinja::Error>,
+    ) -> Result<T, ChatError> {
+        // Nothing that the engine touched is used after a panic: it was made for this call.
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(result) => result.map_err(|e| self.error(e, limits)),
+            Err(_) => Err(ChatError::Template {
+                template: self.name.clone(),
+                line: 0,
+                message: "the template engine failed on an expression".into(),
+            }),
         }
     }
 
@@ -112,7 +132,6 @@ impl ChatTemplate {
         marks: Option<[char; 2]>,
     ) -> Result<String, ChatError> {
         let now = options.now.unwrap_or_else(|| chrono::Local::now().naive_local());
-        let env = environment(&options.limits, now, marks);
         let list = |values: &[Value]| match values {
             [] => Value::Null,
             values => values.to_vec().into(),
@@ -123,13 +142,13 @@ impl ChatTemplate {
         context.insert("tools".into(), list(&options.tools));
         context.insert("documents".into(), list(&options.documents));
         context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
-        let template = env.template_from_str(&self.source);
-        let result = template.and_then(|t| {
+        let bytes = self.guarded(&options.limits, || {
+            let env = environment(&options.limits, now, marks);
+            let template = env.template_from_str(&self.source)?;
             let mut out = Limited { bytes: Vec::new(), limit: options.limits.output };
-            t.render_captured_to(engine_value(&Value::Object(context)), &mut out)?;
+            template.render_captured_to(engine_value(&Value::Object(context)), &mut out)?;
             Ok(out.bytes)
-        });
-        let bytes = result.map_err(|e| self.error(e, &options.limits))?;
+        })?;
         String::from_utf8(bytes).map_err(|e| ChatError::Template {
             template: self.name.clone(),
             line: 0,

@@ -1,10 +1,10 @@
 //! GPT-2 (`gpt2`): learned positions, layer norms, fused queries, keys and values, projections
 //! stored `[in, out]`.
 
-use super::parts::activation;
+use super::parts::{activation, head_dim, plain};
 use super::{Family, Fields, Names, Storage};
 use crate::ModelError;
-use crate::architecture::{Architecture, NormKind, Positions, Residual};
+use crate::architecture::Architecture;
 use hydralign_placement::{ModelShape, Parts};
 
 pub(super) struct Gpt2;
@@ -32,46 +32,37 @@ impl Family for Gpt2 {
         }
         let (hidden, heads) = (fields.size("n_embd")?, fields.size("n_head")?);
         let context = fields.size("n_positions")?;
-        if !hidden.is_multiple_of(heads) {
-            return Err(fields.error("n_head", format!("{heads} does not divide {hidden}")));
-        }
-        let head_dim = hidden / heads;
-        let scaled = fields.flag_or("scale_attn_weights", true)?;
-        Ok(Architecture {
-            shape: ModelShape {
-                vocab: fields.size("vocab_size")?,
-                hidden,
-                intermediate: fields.size_or("n_inner", 4 * hidden)?,
-                layers: fields.size("n_layer")?,
-                heads,
-                kv_heads: heads,
-                head_dim,
-                tied: fields.flag_or("tie_word_embeddings", true)?,
-                parts: Parts {
-                    fused_qkv: true,
-                    gated: false,
-                    qkv_bias: true,
-                    output_bias: true,
-                    mlp_bias: true,
-                    norm_bias: true,
-                    positions: Some(context),
-                    ..Parts::default()
-                },
+        let head_dim = head_dim(fields, hidden, ("n_head", heads))?;
+        let shape = ModelShape {
+            vocab: fields.size("vocab_size")?,
+            hidden,
+            intermediate: fields.size_or("n_inner", 4 * hidden)?,
+            layers: fields.size("n_layer")?,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            parts: Parts {
+                fused_qkv: true,
+                gated: false,
+                qkv_bias: true,
+                output_bias: true,
+                mlp_bias: true,
+                norm_bias: true,
+                positions: Some(context),
+                ..Parts::default()
             },
-            norm: NormKind::Layer,
+        };
+        let mut architecture = Architecture {
             norm_eps: fields.number_or("layer_norm_epsilon", 1e-5)?,
-            residual: Residual::PreNorm,
             activation: activation(fields, "activation_function", "gelu_new")?,
-            positions: Positions::Learned { offset: 0 },
-            window: None,
-            attention_scale: if scaled { 1.0 / (head_dim as f64).sqrt() } else { 1.0 },
             scale_by_layer: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
-            attention_softcap: None,
-            logit_softcap: None,
-            embedding_scale: None,
-            context,
-            config: fields.value.clone(),
-        })
+            ..plain(fields, shape, context)
+        };
+        if !fields.flag_or("scale_attn_weights", true)? {
+            architecture.attention_scale = 1.0;
+        }
+        Ok(architecture)
     }
 
     fn names(&self) -> &'static Names {

@@ -1,10 +1,10 @@
 //! GPT-NeoX and Pythia (`gpt_neox`): parallel or sequential residual, partly rotary heads,
 //! queries, keys and values fused head by head.
 
-use super::parts::{activation, rope};
+use super::parts::{activation, head_dim, plain, rope};
 use super::{Family, Fields, Names};
 use crate::ModelError;
-use crate::architecture::{Architecture, NormKind, Positions, Residual};
+use crate::architecture::{Architecture, Positions, Residual};
 use crate::files::Order;
 use hydralign_placement::{ModelShape, Parts, Target};
 
@@ -35,48 +35,36 @@ impl Family for GptNeoX {
 
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
         let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
-        if !hidden.is_multiple_of(heads) {
-            let reason = format!("{heads} does not divide {hidden}");
-            return Err(fields.error("num_attention_heads", reason));
-        }
-        let head_dim = hidden / heads;
+        let head_dim = head_dim(fields, hidden, ("num_attention_heads", heads))?;
         let bias = fields.flag_or("attention_bias", true)?;
         let parallel = fields.flag_or("use_parallel_residual", true)?;
         let rope = rope(fields, fields.number_or("rotary_emb_base", 10_000.0)?)?;
         let dims = (head_dim as f64 * rotary_share(fields)?) as usize;
-        Ok(Architecture {
-            shape: ModelShape {
-                vocab: fields.size("vocab_size")?,
-                hidden,
-                intermediate: fields.size("intermediate_size")?,
-                layers: fields.size("num_hidden_layers")?,
-                heads,
-                kv_heads: heads,
-                head_dim,
-                tied: fields.flag_or("tie_word_embeddings", false)?,
-                parts: Parts {
-                    fused_qkv: true,
-                    gated: false,
-                    qkv_bias: bias,
-                    output_bias: bias,
-                    mlp_bias: true,
-                    norm_bias: true,
-                    ..Parts::default()
-                },
+        let shape = ModelShape {
+            vocab: fields.size("vocab_size")?,
+            hidden,
+            intermediate: fields.size("intermediate_size")?,
+            layers: fields.size("num_hidden_layers")?,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            tied: fields.flag_or("tie_word_embeddings", false)?,
+            parts: Parts {
+                fused_qkv: true,
+                gated: false,
+                qkv_bias: bias,
+                output_bias: bias,
+                mlp_bias: true,
+                norm_bias: true,
+                ..Parts::default()
             },
-            norm: NormKind::Layer,
+        };
+        Ok(Architecture {
             norm_eps: fields.number_or("layer_norm_eps", 1e-5)?,
             residual: if parallel { Residual::Parallel } else { Residual::PreNorm },
             activation: activation(fields, "hidden_act", "gelu")?,
             positions: Positions::Rotary { dims, full: rope, sliding: rope },
-            window: None,
-            attention_scale: 1.0 / (head_dim as f64).sqrt(),
-            scale_by_layer: false,
-            attention_softcap: None,
-            logit_softcap: None,
-            embedding_scale: None,
-            context: fields.size("max_position_embeddings")?,
-            config: fields.value.clone(),
+            ..plain(fields, shape, fields.size("max_position_embeddings")?)
         })
     }
 

@@ -1,10 +1,10 @@
 //! OPT (`opt`): learned positions from row 2 on, norms before or after each half, an embedding
 //! that may be narrower than the blocks (OPT-350m).
 
-use super::parts::activation;
+use super::parts::{activation, head_dim, plain};
 use super::{Family, Fields, Names};
 use crate::ModelError;
-use crate::architecture::{Architecture, NormKind, Positions, Residual};
+use crate::architecture::{Architecture, Positions, Residual};
 use hydralign_placement::{ModelShape, Parts};
 
 pub(super) struct Opt;
@@ -46,51 +46,38 @@ impl Family for Opt {
             return Err(fields.error("layer_norm_elementwise_affine", reason));
         }
         let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
-        if !hidden.is_multiple_of(heads) {
-            let reason = format!("{heads} does not divide {hidden}");
-            return Err(fields.error("num_attention_heads", reason));
-        }
-        let head_dim = hidden / heads;
+        let head_dim = head_dim(fields, hidden, ("num_attention_heads", heads))?;
         let context = fields.size("max_position_embeddings")?;
         let width = fields.size_or("word_embed_proj_dim", hidden)?;
         let bias = fields.flag_or("enable_bias", true)?;
         let norm_before = fields.flag_or("do_layer_norm_before", true)?;
         let norm_removed = fields.flag_or("_remove_final_layer_norm", false)?;
-        Ok(Architecture {
-            shape: ModelShape {
-                vocab: fields.size("vocab_size")?,
-                hidden,
-                intermediate: fields.size("ffn_dim")?,
-                layers: fields.size("num_hidden_layers")?,
-                heads,
-                kv_heads: heads,
-                head_dim,
-                tied: fields.flag_or("tie_word_embeddings", true)?,
-                parts: Parts {
-                    gated: false,
-                    qkv_bias: bias,
-                    output_bias: bias,
-                    mlp_bias: bias,
-                    norm_bias: true,
-                    final_norm: norm_before && !norm_removed,
-                    positions: Some(context + OFFSET),
-                    embedding: (width != hidden).then_some(width),
-                    ..Parts::default()
-                },
+        let shape = ModelShape {
+            vocab: fields.size("vocab_size")?,
+            hidden,
+            intermediate: fields.size("ffn_dim")?,
+            layers: fields.size("num_hidden_layers")?,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            parts: Parts {
+                gated: false,
+                qkv_bias: bias,
+                output_bias: bias,
+                mlp_bias: bias,
+                norm_bias: true,
+                final_norm: norm_before && !norm_removed,
+                positions: Some(context + OFFSET),
+                embedding: (width != hidden).then_some(width),
+                ..Parts::default()
             },
-            norm: NormKind::Layer,
-            norm_eps: 1e-5,
+        };
+        Ok(Architecture {
             residual: if norm_before { Residual::PreNorm } else { Residual::PostNorm },
             activation: activation(fields, "activation_function", "relu")?,
             positions: Positions::Learned { offset: OFFSET },
-            window: None,
-            attention_scale: 1.0 / (head_dim as f64).sqrt(),
-            scale_by_layer: false,
-            attention_softcap: None,
-            logit_softcap: None,
-            embedding_scale: None,
-            context,
-            config: fields.value.clone(),
+            ..plain(fields, shape, context)
         })
     }
 

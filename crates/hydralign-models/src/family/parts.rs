@@ -26,19 +26,42 @@ pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, ModelError
     Ok(Architecture {
         norm: NormKind::Rms,
         norm_eps: fields.number_or("rms_norm_eps", 1e-6)?,
-        residual: Residual::PreNorm,
         activation: activation(fields, "hidden_act", "silu")?,
         positions: Positions::Rotary { dims: shape.head_dim, full: rope, sliding: rope },
+        ..plain(fields, shape, fields.size("max_position_embeddings")?)
+    })
+}
+
+/// A decoder with layer norms before each half, learned positions and nothing uncommon.
+pub(super) fn plain(fields: &Fields<'_>, shape: ModelShape, context: usize) -> Architecture {
+    Architecture {
+        norm: NormKind::Layer,
+        norm_eps: 1e-5,
+        residual: Residual::PreNorm,
+        activation: Activation::Gelu,
+        positions: Positions::Learned { offset: 0 },
         window: None,
         attention_scale: 1.0 / (shape.head_dim as f64).sqrt(),
         scale_by_layer: false,
         attention_softcap: None,
         logit_softcap: None,
         embedding_scale: None,
-        context: fields.size("max_position_embeddings")?,
+        context,
         config: fields.value.clone(),
         shape,
-    })
+    }
+}
+
+/// The size of a head where all heads together have the hidden size.
+pub(super) fn head_dim(
+    fields: &Fields<'_>,
+    hidden: usize,
+    (field, heads): (&str, usize),
+) -> Result<usize, ModelError> {
+    match hidden.is_multiple_of(heads) {
+        true => Ok(hidden / heads),
+        false => Err(fields.error(field, format!("{heads} does not divide {hidden}"))),
+    }
 }
 
 /// Biases that a configuration switches on for all of queries, keys, values and output.
