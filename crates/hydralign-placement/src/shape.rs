@@ -136,6 +136,54 @@ mod tests {
         assert_eq!(shape.parameters(), 6_738_415_616);
     }
 
+    /// Sizes of a published model: vocabulary, hidden, inner, layers, heads, key-value heads,
+    /// head size.
+    fn shape(sizes: [usize; 7], tied: bool, parts: Parts) -> ModelShape {
+        let [vocab, hidden, intermediate, layers, heads, kv_heads, head_dim] = sizes;
+        ModelShape { vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, tied, parts }
+    }
+
+    #[test]
+    fn other_families_have_their_published_parameter_counts() {
+        // The counts that Hugging Face reports for the checkpoints named.
+        let layer_normed = Parts {
+            gated: false,
+            qkv_bias: true,
+            output_bias: true,
+            mlp_bias: true,
+            norm_bias: true,
+            ..Parts::default()
+        };
+        let gpt2 = Parts { fused_qkv: true, positions: Some(1024), ..layer_normed.clone() };
+        let opt = Parts { positions: Some(2050), ..layer_normed.clone() };
+        let opt_350m = Parts { final_norm: false, embedding: Some(512), ..opt.clone() };
+        let neox = Parts { fused_qkv: true, ..layer_normed };
+        let qwen2 = Parts { qkv_bias: true, ..Parts::default() };
+        let qwen3 = Parts { qk_norm: true, ..Parts::default() };
+        let gemma2 = Parts { sandwich: true, ..Parts::default() };
+        let gemma3 = Parts { qk_norm: true, ..gemma2.clone() };
+        for (name, sizes, tied, parts, count) in [
+            ("gpt2", [50257, 768, 3072, 12, 12, 12, 64], true, gpt2, 124_439_808),
+            ("opt-125m", [50272, 768, 3072, 12, 12, 12, 64], true, opt.clone(), 125_239_296),
+            ("opt-1.3b", [50272, 2048, 8192, 24, 32, 32, 64], true, opt, 1_315_758_080),
+            ("opt-350m", [50272, 1024, 4096, 24, 16, 16, 64], true, opt_350m, 331_196_416),
+            ("pythia-1b", [50304, 2048, 8192, 16, 8, 8, 256], false, neox, 1_011_781_632),
+            (
+                "Mistral-7B-v0.1",
+                [32000, 4096, 14336, 32, 32, 8, 128],
+                false,
+                Parts::default(),
+                7_241_732_096,
+            ),
+            ("Qwen2.5-0.5B", [151_936, 896, 4864, 24, 14, 2, 64], true, qwen2, 494_032_768),
+            ("Qwen3-0.6B", [151_936, 1024, 3072, 28, 16, 8, 128], true, qwen3, 596_049_920),
+            ("gemma-2-2b", [256_000, 2304, 9216, 26, 8, 4, 256], true, gemma2, 2_614_341_888),
+            ("gemma-3-1b", [262_144, 1152, 6912, 26, 4, 1, 256], true, gemma3, 999_885_952),
+        ] {
+            assert_eq!(shape(sizes, tied, parts).parameters(), count, "{name}");
+        }
+    }
+
     #[test]
     fn grouped_queries_shrink_key_and_value_only() {
         let shape = ModelShape {

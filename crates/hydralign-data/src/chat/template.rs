@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct Limits {
     /// Steps of the engine.
     pub fuel: u64,
-    /// Bytes that it may write in all.
+    /// Bytes that it may write in all. A text that it builds out of others without writing it is
+    /// bounded by the steps alone: a hostile template can still double one again and again.
     pub output: usize,
     /// Macros and blocks inside one another.
     pub recursion: usize,
