@@ -1,4 +1,4 @@
-//! Tokenizers, JSON Lines data sets and deterministic splits.
+//! Tokenizers, chat templates, data sets and deterministic splits.
 //!
 //! Every fault of a data file is an error that names the file and the line; nothing is
 //! truncated, skipped or repaired silently. Prompt and completion are tokenised apart, so a

@@ -144,6 +144,10 @@ fn published_shapes_are_read() {
         "summaries": [{"text": " Short.", "policy": "sup2"}, {"text": " Other.", "policy": "ref"}],
         "choice": 1, "worker": "w", "split": "train",
     });
+    let mut first = tldr.clone();
+    first["choice"] = 0.into();
+    let Ok(Example::Preference { chosen, rejected, .. }) = detect(first) else { panic!() };
+    assert_eq!((chosen, rejected), (plain(" Short."), plain(" Other.")));
     assert_eq!(
         detect(tldr).unwrap(),
         Example::Preference {
@@ -316,6 +320,10 @@ fn a_cut_prompt_keeps_its_bos() {
     let (prompts, report) = reader.prompts(&[&file]).unwrap();
     assert_eq!(tokenizer.decode(&prompts[0], false).unwrap(), "<s>ZJV");
     assert_eq!(report.cut, 1);
+    let file = write(dir.path(), "b.jsonl", &[json!({"prompt": "QWXZJV", "completion": "Z"})]);
+    let (sequences, report) = reader.demonstrations(&[&file]).unwrap();
+    assert_eq!(tokenizer.decode(&sequences[0].prompt, false).unwrap(), "<s>JV");
+    assert_eq!((sequences[0].len(), report.cut), (5, 1));
 }
 
 #[test]

@@ -152,3 +152,30 @@ fn a_failed_save_leaves_the_old_file_alone() {
     assert!(save_checkpoint(&blocked, &checkpoint.trunk, None, &SaveOptions::default()).is_err());
     assert_eq!(names(), ["config.json", "generation_config.json", "model.safetensors"]);
 }
+
+#[test]
+fn tensors_that_overlap_leave_gaps_or_lie_about_their_size_are_refused() {
+    let load = |header: &str, bytes: usize| {
+        let dir = copy("llama", &["config.json"]);
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.resize(file.len() + bytes, 0);
+        std::fs::write(dir.path().join(WEIGHTS), file).unwrap();
+        error(dir.path())
+    };
+    let entry = |name: &str, shape: &str, from: u64, to: u64| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let two = |a: String, b: String| format!("{{{a},{b}}}");
+    let overlap = two(entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12));
+    let gap = two(entry("a", "[2]", 0, 8), entry("b", "[2]", 12, 20));
+    let size = two(entry("a", "[3]", 0, 8), entry("b", "[2]", 8, 16));
+    let huge = two(entry("a", "[4294967296, 4294967296, 4]", 0, 8), entry("b", "[2]", 8, 16));
+    let backwards = two(entry("a", "[2]", 8, 0), entry("b", "[2]", 8, 16));
+    for header in [overlap, gap, size, huge, backwards] {
+        let text = load(&header, 20);
+        assert!(text.contains(WEIGHTS) && text.contains("unreadable header"), "{text}");
+    }
+    let text = load(&two(entry("a", "[2]", 0, 8), entry("b", "[2]", 8, 16)), 12);
+    assert!(text.contains("16 bytes of tensors promised, 12 present"), "{text}");
+}

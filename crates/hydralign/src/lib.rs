@@ -28,3 +28,11 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/placements.md")]
 struct PlacementsGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/checkpoints.md")]
+struct CheckpointsGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/data.md")]
+struct DataGuide;

@@ -40,7 +40,7 @@ impl Shard {
         let metadata: Metadata = serde_json::from_slice(&json)
             .map_err(|e| malformed(path, format!("unreadable header: {e}")))?;
         let data_start = 8 + header;
-        check_coverage(path, &metadata, length - data_start)?;
+        check_length(path, &metadata, length - data_start)?;
         Ok(Self { path: path.to_owned(), metadata, file, data_start })
     }
 
@@ -97,21 +97,12 @@ impl Shard {
     }
 }
 
-/// Every tensor must fill its range exactly, and the ranges must fill the file.
-fn check_coverage(path: &Path, metadata: &Metadata, present: u64) -> Result<(), ModelError> {
-    let mut end = 0usize;
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
-        let (from, to) = info.data_offsets;
-        let elements = info.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let bits = elements.and_then(|n| n.checked_mul(info.dtype.bitsize()));
-        let filled = to.checked_sub(from).and_then(|n| n.checked_mul(8));
-        if from != end || bits.is_none() || bits != filled {
-            return Err(malformed(path, format!("tensor `{name}` does not fill its bytes")));
-        }
-        end = to;
-    }
-    if end as u64 != present {
+/// The tensors, which the library has found to follow each other without gaps and to have the
+/// sizes of their shapes, must fill the file.
+fn check_length(path: &Path, metadata: &Metadata, present: u64) -> Result<(), ModelError> {
+    let ends = metadata.tensors().into_values().map(|info| info.data_offsets.1);
+    let end = ends.max().unwrap_or(0) as u64;
+    if end != present {
         let reason = format!("{end} bytes of tensors promised, {present} present: truncated");
         return Err(malformed(path, reason));
     }

@@ -24,7 +24,7 @@ ADAPTERS = {
     "gpt2_output_only": ("gpt2", dict(r=3, lora_alpha=7, target_modules=["attn.c_proj"], fan_in_fan_out=True)),
     "gptneox_fused": ("gptneox", dict(r=4, lora_alpha=8, target_modules=["query_key_value", "dense"])),
     "qwen2_patterns": ("qwen2", dict(
-        r=4, lora_alpha=8, target_modules="all-linear", rank_pattern={"q_proj": 2, "layers.1.mlp.up_proj": 6, r".*\.down_proj": 3},
+        r=4, lora_alpha=8, target_modules="all-linear", rank_pattern={"layers.1.self_attn.q_proj": 5, "q_proj": 2, "layers.1.mlp.up_proj": 6, r".*\.down_proj": 3},
         alpha_pattern={"model.layers.0.self_attn.v_proj": 32, "gate_proj": 5})),
     "mistral_regex": ("mistral", dict(r=4, lora_alpha=8, target_modules=r".*\.layers\.(0|2)\.self_attn\.(q|v)_proj")),
     "mistral_layers": ("mistral", dict(r=4, lora_alpha=8, target_modules=["q_proj", "up_proj"], layers_to_transform=[1, 2])),
