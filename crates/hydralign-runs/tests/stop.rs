@@ -34,8 +34,29 @@ fn stubborn() {
     writeln!(out, "survived").unwrap();
 }
 
+/// True if this process was started with Ctrl-C, SIGTERM or SIGHUP ignored, as background jobs
+/// of scripts are; children inherit it.
+fn signals_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit = |signal: u32| 1u64 << (signal - 1);
+    ignored & (bit(1) | bit(2) | bit(15)) != 0
+}
+
+/// This test again, as a child that signals reach.
+fn child_command() -> Command {
+    let this = env::current_exe().unwrap();
+    if !signals_are_ignored() {
+        return Command::new(this);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM"]).arg(this);
+    command
+}
+
 fn start(test: &str) -> (Child, BufReader<ChildStderr>) {
-    let mut child = Command::new(env::current_exe().unwrap())
+    let mut child = child_command()
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
         .stdout(Stdio::null())
