@@ -44,6 +44,10 @@ pub(crate) fn unit_interval(name: &'static str, value: f64) -> Result<(), Advant
     require((0.0..=1.0).contains(&value), name, value, "between 0 and 1")
 }
 
+pub(crate) fn inside_unit_interval(name: &'static str, value: f64) -> Result<(), AdvantageError> {
+    require(value > 0.0 && value < 1.0, name, value, "strictly between 0 and 1")
+}
+
 pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), AdvantageError> {
     require(value.is_finite() && value > 0.0, name, value, "finite and positive")
 }
