@@ -1,24 +1,55 @@
 #![doc = include_str!("../README.md")]
 
 mod clip;
+mod critic_free;
 mod error;
+mod evaluate;
 mod hydra_sft;
 mod learner;
 mod nll;
 mod pairwise;
 mod ppo;
+mod preference;
+mod readout;
+mod reweight;
+mod rows;
+mod scores;
+mod settings;
 mod supervised;
+mod updates;
+mod value;
 mod weights;
 
 pub use clip::clip_global_norm;
+pub use critic_free::{
+    Aggregation, CreditRule, CriticFree, CriticFreeConfig, DynamicSampling, GroupExperience,
+    GroupSample, Informative, KlInLoss, PolicyBatch, PolicyGradient, RatioLevel, ReturnBaseline,
+    Surrogate,
+};
 pub use error::AlgorithmError;
+pub use evaluate::{
+    Ranking, implied_accuracy, perplexity, reward_accuracy, sampled_kl, scores as reward_scores,
+};
 pub use hydra_sft::{HydraSft, HydraSftConfig, JointWeights, preference_batch};
 pub use learner::{Gradients, Learner, OptimizerConfig, StepReport};
 pub use nll::{Nll, nll_batch};
 pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss};
 pub use ppo::{
-    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, Sample, UpdateReport, policy_loss,
-    value_loss,
+    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, Sample, policy_loss, value_loss,
 };
+pub use preference::{
+    Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, Orpo, Pair, PairBatch, PairLoss, Preference,
+    Side, SimPo, kto_baseline, kto_batch, pair_batch, ranked_pairs, reference_logprobs,
+    sequences_of, spin_pairs, with_reference,
+};
+pub use readout::Readout;
+pub use reweight::{
+    Linex, LinexBatch, Reweighted, Reweighting, SuperHf, SuperHfBatch, Temperature,
+    WeightedSequence, best_of, kept, linex_batch, superhf_batch, token_weights, weighted_batch,
+};
+pub use rows::Rows;
+pub use scores::scores_of;
 pub use supervised::{Epochs, train_minibatches};
+pub use updates::UpdateReport;
+pub use value::{PrefixBatch, PrefixRegression, prefix_batch};
 pub use weights::{PairWeights, TokenWeights};

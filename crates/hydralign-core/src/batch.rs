@@ -152,6 +152,11 @@ impl TokenBatch {
         self.sequences.iter().enumerate().flat_map(row).collect()
     }
 
+    /// Flat positions of the response tokens themselves. Packed order.
+    pub fn response_positions(&self) -> Vec<usize> {
+        self.predictors().into_iter().map(|position| position + 1).collect()
+    }
+
     /// Flat position of the last real token of each row: where a score is read.
     pub fn last_positions(&self) -> Vec<usize> {
         let width = self.width();
@@ -177,6 +182,7 @@ mod tests {
         let batch = TokenBatch::new(vec![seq(&[5, 0], &[0, 7, 0]), seq(&[9], &[0])]).unwrap();
         assert_eq!(batch.padded(), [5, 0, 0, 7, 0, 9, 0, 0, 0, 0]);
         assert_eq!(batch.predictors(), [1, 2, 3, 5]);
+        assert_eq!(batch.response_positions(), [2, 3, 4, 6]);
         assert_eq!(batch.targets(), [0, 7, 0, 0]);
         assert_eq!(batch.last_positions(), [4, 6]);
         assert_eq!(batch.response_tokens(), 4);

@@ -12,6 +12,9 @@ pub enum Reading {
     Entropy(Role),
     /// V of the state *before* each response token. Packed `[tokens]`.
     Values(Role),
+    /// Scalar head at each response token itself: the value of the prefix that ends with it, the
+    /// state *after* the token. Packed `[tokens]`.
+    PrefixValues(Role),
     /// Scalar head at the last real token of each row. `[rows]`.
     Score(Role),
 }
@@ -20,9 +23,11 @@ impl Reading {
     /// The role that answers.
     pub fn role(self) -> Role {
         match self {
-            Reading::Logprobs(r) | Reading::Entropy(r) | Reading::Values(r) | Reading::Score(r) => {
-                r
-            }
+            Reading::Logprobs(r)
+            | Reading::Entropy(r)
+            | Reading::Values(r)
+            | Reading::PrefixValues(r)
+            | Reading::Score(r) => r,
         }
     }
 
@@ -38,6 +43,7 @@ impl fmt::Display for Reading {
             Reading::Logprobs(_) => "log-probabilities",
             Reading::Entropy(_) => "entropies",
             Reading::Values(_) => "values",
+            Reading::PrefixValues(_) => "prefix values",
             Reading::Score(_) => "scores",
         };
         write!(f, "{what} of the {}", self.role())

@@ -48,7 +48,7 @@ impl ModelBank {
         let hidden = trunk.hidden(&batch.padded(), batch.rows(), lens);
         let device = trunk.device();
         let reads = |f: &dyn Fn(Reading) -> bool| group.requests.iter().any(|r| f(r.reading));
-        let per_token = reads(&|r| !matches!(r, Reading::Score(_)));
+        let per_token = reads(&|r| !matches!(r, Reading::Score(_) | Reading::PrefixValues(_)));
         let packed =
             per_token.then(|| hidden.clone().select(0, index(&batch.predictors(), &device)));
         let distribution = match &packed {
@@ -64,6 +64,10 @@ impl ModelBank {
                 (Reading::Entropy(_), _, Some(log_p)) => entropy(log_p.clone()),
                 (Reading::Values(role), Some(packed), _) => {
                     self.scalar(role, packed.clone(), group.gradient)?
+                }
+                (Reading::PrefixValues(role), _, _) => {
+                    let after = index(&batch.response_positions(), &device);
+                    self.scalar(role, hidden.clone().select(0, after), group.gradient)?
                 }
                 (Reading::Score(role), _, _) => {
                     let last = index(&batch.last_positions(), &device);

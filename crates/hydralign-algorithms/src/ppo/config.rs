@@ -1,4 +1,5 @@
 use crate::AlgorithmError;
+use crate::settings::{check, check_counts, check_not_negative, check_positive};
 use hydralign_advantage::{KlControl, RewardShaping, ScoreNormalisation};
 use serde::{Deserialize, Serialize};
 
@@ -79,9 +80,7 @@ impl PpoConfig {
             ("micro_batch", self.micro_batch),
             ("score_batch", self.score_batch),
         ];
-        for (field, count) in counts {
-            check(count > 0, field, count as f64, "at least 1")?;
-        }
+        check_counts(&counts)?;
         check(in_unit(self.clip_range), "clip_range", self.clip_range, "in (0, 1)")?;
         let positive = [
             ("clip_range_high", self.clip_range_high),
@@ -89,12 +88,11 @@ impl PpoConfig {
             ("target_kl", self.target_kl),
         ];
         for (field, value) in positive {
-            let value = value.unwrap_or(1.0);
-            check(value.is_finite() && value > 0.0, field, value, "positive")?;
+            check_positive(field, value.unwrap_or(1.0))?;
         }
         for (field, value) in [("value_coef", self.value_coef), ("entropy_coef", self.entropy_coef)]
         {
-            check(value.is_finite() && value >= 0.0, field, value, "not negative")?;
+            check_not_negative(field, value)?;
         }
         for (field, value) in [("gamma", self.gamma), ("lambda", self.lambda)] {
             check((0.0..=1.0).contains(&value), field, value, "between 0 and 1")?;
@@ -105,13 +103,4 @@ impl PpoConfig {
 
 fn in_unit(value: f64) -> bool {
     value > 0.0 && value < 1.0
-}
-
-fn check(
-    ok: bool,
-    field: &'static str,
-    value: f64,
-    expected: &'static str,
-) -> Result<(), AlgorithmError> {
-    if ok { Ok(()) } else { Err(AlgorithmError::Setting { field, value, expected }) }
 }

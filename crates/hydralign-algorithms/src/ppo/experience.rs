@@ -1,9 +1,8 @@
 use super::Ppo;
-use crate::AlgorithmError;
+use crate::scores::{check_scores, scores_of};
+use crate::{AlgorithmError, Readout};
 use hydralign_advantage::{Variance, gae, mean_sequence_kl, shape_rewards, whiten};
-use hydralign_core::{
-    CoreError, Episode, Finish, Observer, Phase, Reading, Request, Reward, Role, Roles, TokenBatch,
-};
+use hydralign_core::{Episode, Finish, Observer, Phase, Reading, Reward, Role, Roles, Sequence};
 use hydralign_rollout::SamplerConfig;
 
 const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
@@ -86,11 +85,7 @@ impl Ppo {
             return Err(AlgorithmError::Empty { what: "episodes" });
         }
         observer.phase(Phase::Score);
-        let mut samples = self.read(model, episodes, sampler, reward.is_none())?;
-        if let Some(reward) = reward {
-            score_with(reward, &mut samples)?;
-        }
-        check_scores(&samples)?;
+        let samples = self.read(model, episodes, sampler, reward)?;
         observer.phase(Phase::Credit);
         self.credit(samples, sampler.temperature)
     }
@@ -100,45 +95,37 @@ impl Ppo {
         model: &M,
         episodes: Vec<Episode>,
         sampler: &SamplerConfig,
-        learned_reward: bool,
+        reward: Option<&dyn Reward>,
     ) -> Result<Vec<Sample>, AlgorithmError> {
         let recorded = sampler.temperature == 1.0;
         let mut readings = vec![REFERENCE, VALUES];
-        readings.extend(learned_reward.then_some(SCORE));
+        readings.extend(reward.is_none().then_some(SCORE));
         readings.extend((!recorded).then_some(ACTOR));
-        let requests: Vec<Request> = readings.into_iter().map(Request::constant).collect();
-        let mut samples: Vec<Option<Sample>> = episodes.iter().map(|_| None).collect();
-        for rows in by_length(&episodes).chunks(self.config.score_batch) {
-            let batch = TokenBatch::from_episodes(rows.iter().map(|&i| &episodes[i]))?;
-            let outputs = model.read(&requests, &batch.at_temperature(sampler.temperature)?)?;
-            let mut per_token = Rows::new(outputs.to_vec(REFERENCE)?);
-            let mut values = Rows::new(outputs.to_vec(VALUES)?);
-            let actor = (!recorded).then(|| outputs.to_vec(ACTOR)).transpose()?;
-            let mut actor = actor.map(Rows::new);
-            let scores =
-                if learned_reward { outputs.to_vec(SCORE)? } else { vec![0.0; rows.len()] };
-            for (&i, score) in rows.iter().zip(scores) {
-                let episode = episodes[i].clone();
-                let n = episode.response.len();
-                let old_logprobs = match &mut actor {
-                    Some(actor) => actor.take(n),
-                    None => episode.policy_logprobs.clone(),
-                };
-                let (ref_logprobs, values) = (per_token.take(n), values.take(n));
-                samples[i] = Some(Sample {
-                    episode,
-                    old_logprobs,
-                    ref_logprobs,
-                    values,
-                    score,
-                    rewards: Vec::new(),
-                    kl: Vec::new(),
-                    advantages: Vec::new(),
-                    returns: Vec::new(),
-                });
-            }
-        }
-        Ok(samples.into_iter().flatten().collect())
+        let sequences: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
+        let rows = self.config.score_batch;
+        let mut read = Readout::of(model, &sequences, &readings, sampler.temperature, rows)?;
+        let old: Vec<Vec<f32>> = match recorded {
+            true => episodes.iter().map(|e| e.policy_logprobs.clone()).collect(),
+            false => read.take(ACTOR)?,
+        };
+        let scores = match reward {
+            Some(reward) => scores_of(reward, &episodes)?,
+            None => read.take(SCORE)?.concat(),
+        };
+        check_scores(&scores)?;
+        let per_token = read.take(REFERENCE)?.into_iter().zip(read.take(VALUES)?);
+        let sample = |(((episode, old_logprobs), score), (ref_logprobs, values))| Sample {
+            episode,
+            old_logprobs,
+            ref_logprobs,
+            values,
+            score,
+            rewards: Vec::new(),
+            kl: Vec::new(),
+            advantages: Vec::new(),
+            returns: Vec::new(),
+        };
+        Ok(episodes.into_iter().zip(old).zip(scores).zip(per_token).map(sample).collect())
     }
 
     fn credit(
@@ -171,48 +158,5 @@ impl Ppo {
         let mean_kl = mean_sequence_kl(&samples.iter().map(|s| &s.kl).collect::<Vec<_>>())?;
         self.kl.update(mean_kl, samples.len());
         Ok(Experience { samples, temperature, kl_coef, mean_kl })
-    }
-}
-
-/// Indices by falling length: neighbours differ little, so that padding is small.
-fn by_length(episodes: &[Episode]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..episodes.len()).collect();
-    let length = |&i: &usize| episodes[i].prompt.len() + episodes[i].response.len();
-    order.sort_by_key(|i| std::cmp::Reverse(length(i)));
-    order
-}
-
-/// Cuts a packed reading back into rows.
-struct Rows {
-    values: Vec<f32>,
-    next: usize,
-}
-
-impl Rows {
-    fn new(values: Vec<f32>) -> Self {
-        Self { values, next: 0 }
-    }
-
-    fn take(&mut self, n: usize) -> Vec<f32> {
-        let row = self.values[self.next..self.next + n].to_vec();
-        self.next += n;
-        row
-    }
-}
-
-fn score_with(reward: &dyn Reward, samples: &mut [Sample]) -> Result<(), CoreError> {
-    let episodes: Vec<Episode> = samples.iter().map(|s| s.episode.clone()).collect();
-    let scores = reward.score(&episodes)?;
-    if scores.len() != samples.len() {
-        return Err(CoreError::ScoreCount { expected: samples.len(), got: scores.len() });
-    }
-    samples.iter_mut().zip(scores).for_each(|(s, score)| s.score = score);
-    Ok(())
-}
-
-fn check_scores(samples: &[Sample]) -> Result<(), CoreError> {
-    match samples.iter().position(|s| !s.score.is_finite()) {
-        Some(episode) => Err(CoreError::ScoreNotFinite { episode, score: samples[episode].score }),
-        None => Ok(()),
     }
 }

@@ -9,7 +9,6 @@ mod update;
 pub use config::PpoConfig;
 pub use experience::{Experience, Sample};
 pub use loss::{PpoBatch, PpoObjective, policy_loss, value_loss};
-pub use update::UpdateReport;
 
 use crate::AlgorithmError;
 use hydralign_advantage::{KlController, ScoreNormaliser};

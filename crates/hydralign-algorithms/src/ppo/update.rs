@@ -1,34 +1,10 @@
 use super::{Experience, Ppo, PpoBatch, PpoObjective, Sample};
+use crate::updates::update_on_rollout;
 use crate::weights::vector;
-use crate::{AlgorithmError, Epochs, Learner};
+use crate::{AlgorithmError, Epochs, Learner, UpdateReport};
 use burn::module::Module;
 use burn::tensor::Device;
 use hydralign_core::{CoreError, Observer, Phase, Roles, TokenBatch};
-
-/// Numbers of the updates on one rollout.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UpdateReport {
-    /// Optimizer steps taken.
-    pub steps: usize,
-    /// Steps that the settings ask for.
-    pub planned: usize,
-    /// Statistics, means over the steps taken; `first_` before a name is of the first minibatch.
-    pub stats: Vec<(String, f64)>,
-}
-
-impl UpdateReport {
-    /// The statistic of that name.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.stats.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
-    }
-
-    fn add(&mut self, name: &str, value: f64) {
-        match self.stats.iter_mut().find(|(n, _)| n == name) {
-            Some((_, sum)) => *sum += value,
-            None => self.stats.push((name.to_owned(), value)),
-        }
-    }
-}
 
 impl Ppo {
     /// `epochs` × `minibatches` optimizer steps on a rollout, fewer if the estimated KL from the
@@ -53,29 +29,9 @@ impl Ppo {
         let items = experience.samples.len();
         let minibatch = items.div_ceil(self.config.minibatches);
         let epochs = Epochs { items, minibatch, epochs: self.config.epochs, seed };
-        let mut report = UpdateReport { planned: epochs.steps(), ..UpdateReport::default() };
-        for indices in epochs.minibatches() {
-            let batches = self.micro_batches(experience, &indices, device)?;
-            let gradients = learner.gradients(&objective, &batches)?;
-            let kl = gradients.report.get("approx_kl").unwrap_or(0.0);
-            if report.steps > 0 && self.config.target_kl.is_some_and(|target| kl > target) {
-                break;
-            }
-            let step = learner.apply(gradients, lr);
-            let all = step.stats.iter().copied();
-            for (name, value) in all.chain([("loss", step.loss), ("grad_norm", step.grad_norm)]) {
-                if report.steps == 0 {
-                    report.add(&format!("first_{name}"), value);
-                }
-                report.add(name, value);
-            }
-            report.steps += 1;
-        }
-        let steps = report.steps.max(1) as f64;
-        for (name, value) in &mut report.stats {
-            *value /= if name.starts_with("first_") { 1.0 } else { steps };
-        }
-        Ok(report)
+        update_on_rollout(learner, &objective, &epochs, lr, self.config.target_kl, |indices| {
+            self.micro_batches(experience, indices, device)
+        })
     }
 
     fn micro_batches(

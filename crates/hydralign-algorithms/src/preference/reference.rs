@@ -1,0 +1,41 @@
+use super::Pair;
+use super::batch::sum_row;
+use crate::Readout;
+use hydralign_core::{CoreError, Reading, Role, Roles, Sequence};
+
+/// log π_ref of each sequence, summed over its tokens: one sweep, after which the reference model is
+/// no longer needed.
+///
+/// `model` answers the reference. The sums are taken in f64 on the host, as they are when a
+/// [`Preference`](super::Preference) reads its reference along.
+///
+/// # Errors
+/// What reading reports.
+pub fn reference_logprobs<M: Roles + ?Sized>(
+    model: &M,
+    sequences: &[Sequence],
+    rows: usize,
+) -> Result<Vec<f32>, CoreError> {
+    let reading = Reading::Logprobs(Role::Reference);
+    let read = Readout::of(model, sequences, &[reading], 1.0, rows)?;
+    Ok(read.get(reading)?.iter().map(|row| sum_row(row)).collect())
+}
+
+/// The sequences of pairs in the order of [`with_reference`]: chosen and rejected, pair by pair.
+pub fn sequences_of(pairs: &[Pair]) -> Vec<Sequence> {
+    pairs.iter().flat_map(|p| [p.chosen.clone(), p.rejected.clone()]).collect()
+}
+
+/// The pairs with log π_ref of their [`sequences_of`].
+///
+/// # Errors
+/// [`CoreError::ScoreCount`] for another number of values than two per pair.
+pub fn with_reference(mut pairs: Vec<Pair>, values: &[f32]) -> Result<Vec<Pair>, CoreError> {
+    if values.len() != 2 * pairs.len() {
+        return Err(CoreError::ScoreCount { expected: 2 * pairs.len(), got: values.len() });
+    }
+    for (pair, both) in pairs.iter_mut().zip(values.chunks(2)) {
+        pair.reference = Some([both[0], both[1]]);
+    }
+    Ok(pairs)
+}
