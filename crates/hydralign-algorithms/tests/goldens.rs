@@ -161,7 +161,7 @@ impl Roles for PerRow<'_> {
         for request in requests {
             let values = match request.reading {
                 Reading::Logprobs(_) => pack("ref_logprobs"),
-                Reading::Values(_) => pack("old_values"),
+                Reading::Values(_) | Reading::PrefixValues(_) => pack("old_values"),
                 Reading::Score(_) => pack("score"),
                 Reading::Entropy(_) => unreachable!("nobody asks"),
             };

@@ -37,7 +37,7 @@ impl Roles for Table {
             let value = match request.reading {
                 Reading::Logprobs(_) => &self.logprobs,
                 Reading::Entropy(_) => &self.entropy,
-                Reading::Values(_) => &self.values,
+                Reading::Values(_) | Reading::PrefixValues(_) => &self.values,
                 Reading::Score(_) => &self.scores,
             };
             let value = match request.gradient {
