@@ -133,9 +133,9 @@ fn logistic_losses_end_where_their_logit_is_that_of_the_preference() {
     near("reference-free dpo", 0.5 * log_ratio(&two_responses(free, p), false), logit);
     let cdpo = Dpo { beta: 0.5, label_smoothing: 0.3, ..Dpo::default() };
     near("conservative dpo", 0.5 * log_ratio(&two_responses(cdpo, 1.0), true), logit);
-    let cpo = two_responses(Cpo { beta: 0.5 }, p);
+    let cpo = two_responses(Cpo { beta: 0.5, ..Cpo::default() }, p);
     near("cpo", 0.5 * log_ratio(&cpo, false), logit);
-    let simpo = two_responses(SimPo { beta: 2.0, gamma_beta_ratio: 0.5 }, p);
+    let simpo = two_responses(SimPo::default(), p);
     near("simpo", 2.0 * log_ratio(&simpo, false) / T as f64, with_margin(p, 1.0));
     let orpo = two_responses(Orpo { lambda: 1.0 }, p).probabilities(0);
     let log_odds = |p: f64| (p.sqrt() / (1.0 - p.sqrt())).ln();

@@ -1,6 +1,6 @@
+use super::loss::logistic;
 use super::{PairLoss, Side};
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_sigmoid;
 use serde::{Deserialize, Serialize};
 
 /// Contrastive preference optimisation: DPO against a uniform reference, with the likelihood of the
@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 pub struct Cpo {
     /// β.
     pub beta: f64,
+    /// The probability that a label is flipped, as in [`Dpo`](super::Dpo).
+    pub label_smoothing: f64,
 }
 
 impl Default for Cpo {
     fn default() -> Self {
-        Self { beta: 0.1 }
+        Self { beta: 0.1, label_smoothing: 0.0 }
     }
 }
 
@@ -32,6 +34,6 @@ impl PairLoss for Cpo {
     }
 
     fn terms(&self, chosen: &Side, rejected: &Side) -> Tensor<1> {
-        log_sigmoid(self.reward(chosen).sub(self.reward(rejected))).neg()
+        logistic(self.reward(chosen).sub(self.reward(rejected)), self.label_smoothing)
     }
 }

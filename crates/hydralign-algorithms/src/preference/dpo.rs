@@ -1,3 +1,4 @@
+use super::loss::logistic;
 use super::{PairLoss, Side};
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
@@ -43,15 +44,11 @@ impl PairLoss for Dpo {
 
     fn terms(&self, chosen: &Side, rejected: &Side) -> Tensor<1> {
         let h = self.reward(chosen).sub(self.reward(rejected));
-        let epsilon = self.label_smoothing;
-        let kept = log_sigmoid(h.clone()).mul_scalar(-(1.0 - epsilon));
-        if epsilon == 0.0 {
-            return kept;
+        if !self.robust {
+            return logistic(h, self.label_smoothing);
         }
-        let flipped = log_sigmoid(h.neg()).mul_scalar(epsilon);
-        match self.robust {
-            true => kept.add(flipped).div_scalar(1.0 - 2.0 * epsilon),
-            false => kept.sub(flipped),
-        }
+        let flipped = log_sigmoid(h.clone().neg()).mul_scalar(self.label_smoothing);
+        let kept = log_sigmoid(h).mul_scalar(1.0 - self.label_smoothing);
+        flipped.sub(kept).div_scalar(1.0 - 2.0 * self.label_smoothing)
     }
 }

@@ -1,5 +1,6 @@
 use super::PairBatch;
 use burn::tensor::Tensor;
+use burn::tensor::activation::log_sigmoid;
 use hydralign_core::{CoreError, Loss, Objective, Outputs, Reading, Request, Role};
 
 /// One response of each pair.
@@ -35,6 +36,16 @@ pub trait PairLoss {
 
     /// The loss of each pair, `[pairs]`.
     fn terms(&self, chosen: &Side, rejected: &Side) -> Tensor<1>;
+}
+
+/// −(1 − ε)·log σ(h) − ε·log σ(−h): the loss of a pair with logit h whose label is flipped with
+/// probability ε.
+pub(super) fn logistic(h: Tensor<1>, epsilon: f64) -> Tensor<1> {
+    let kept = log_sigmoid(h.clone()).mul_scalar(epsilon - 1.0);
+    if epsilon == 0.0 {
+        return kept;
+    }
+    kept.sub(log_sigmoid(h.neg()).mul_scalar(epsilon))
 }
 
 /// Learning from pairs: a [`PairLoss`] and, where `nll_weight` is not 0, the negative
