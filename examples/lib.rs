@@ -1,9 +1,12 @@
 //! Parts that the examples share: the shipped task, devices, and the stages of a run.
 
+pub mod comparison;
 pub mod data;
 pub mod device;
 pub mod evaluate;
+pub mod lab;
 pub mod memory;
+pub mod methods;
 pub mod model;
 pub mod recipe;
 pub mod report;

@@ -5,8 +5,8 @@ use crate::evaluate::respond;
 use crate::recipe::{Recipe, Supervised};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
-    AlgorithmError, Epochs, HydraSft, StepReport, UpdateReport, nll_batch, preference_batch,
-    train_minibatches,
+    AlgorithmError, Epochs, HydraSft, Pairwise, StepReport, UpdateReport, nll_batch,
+    preference_batch, ranking_batch, train_minibatches,
 };
 use hydralign::core::random::{permutation, sub_seed};
 use hydralign::data::TextTokenizer;
@@ -75,6 +75,46 @@ impl Stages<'_> {
             },
         )
         .with_context(|| at("sft", done + 1, Phase::Update))?;
+        Ok(learner.into_model())
+    }
+
+    /// A reward model on the preference pairs, all weights, with the settings of the joint stage.
+    ///
+    /// # Errors
+    /// What training reports, with the step at which it happened.
+    pub fn reward_model(
+        &self,
+        start: &Checkpoint,
+        observer: &mut dyn Observer,
+    ) -> Result<ModelBank> {
+        let settings = &self.recipe.hydra_sft.training;
+        let pairs = &self.data.preferences;
+        let seed = sub_seed(self.recipe.seed, "reward model weights");
+        let placement = Placement::reward_model();
+        let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let mut learner = Learner::new(bank, &self.recipe.optimizer);
+        let epochs = self.epochs(settings, pairs.len(), "reward model");
+        let steps = epochs.steps();
+        let lr = |step| settings.lr.lr(step, steps);
+        let mut done = 0;
+        observer.phase(Phase::Update);
+        train_minibatches(
+            &mut learner,
+            &Pairwise::default(),
+            &epochs,
+            lr,
+            |items| {
+                let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
+                ranking_batch(&pairs, settings.micro_batch, self.device)
+            },
+            |step, report| {
+                done = step;
+                let values = step_values(report, lr(step));
+                observer.stats(&stats("reward_model", step, steps, values));
+                !self.stop.is_stopped()
+            },
+        )
+        .with_context(|| at("reward_model", done + 1, Phase::Update))?;
         Ok(learner.into_model())
     }
 

@@ -107,10 +107,14 @@ pub fn implied_accuracy<M: Roles + ?Sized>(
 /// An unbiased estimate of KL(π‖π_ref) in nats per response, from samples of π at temperature 1: the
 /// mean of Σ_t (log π − log π_ref).
 ///
+/// `reading` is how `model` is asked for log π_ref: as the reference of a bank, or as the actor of one
+/// that holds nothing else.
+///
 /// # Errors
 /// [`AlgorithmError::Empty`] without episodes; what reading reports.
 pub fn sampled_kl<M: Roles + ?Sized>(
     model: &M,
+    reading: Reading,
     episodes: &[Episode],
     rows: usize,
 ) -> Result<f64, AlgorithmError> {
@@ -118,7 +122,7 @@ pub fn sampled_kl<M: Roles + ?Sized>(
         return Err(AlgorithmError::Empty { what: "episodes" });
     }
     let sequences: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
-    let reference = Readout::of(model, &sequences, &[REFERENCE], 1.0, rows)?.sums(REFERENCE)?;
+    let reference = Readout::of(model, &sequences, &[reading], 1.0, rows)?.sums(reading)?;
     let own = episodes.iter().map(|e| e.policy_logprobs.iter().map(|&p| f64::from(p)).sum::<f64>());
     let total: f64 = own.zip(reference).map(|(p, q)| p - q).sum();
     Ok(total / episodes.len() as f64)

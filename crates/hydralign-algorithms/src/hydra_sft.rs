@@ -1,4 +1,4 @@
-use crate::pairwise::pairwise_loss;
+use crate::pairwise::{pairwise_loss, ranking_batch};
 use crate::weights::{PairWeights, TokenWeights};
 use burn::tensor::Device;
 use hydralign_core::{
@@ -71,17 +71,13 @@ pub fn preference_batch(
     device: &Device,
 ) -> Result<Vec<(TokenBatch, JointWeights)>, CoreError> {
     let total: usize = pairs.iter().map(|(chosen, _)| chosen.response.len()).sum();
-    pairs
-        .chunks(micro_batch.max(1))
-        .map(|part| {
-            let chosen = part.iter().map(|(chosen, _)| chosen.clone());
-            let rejected = part.iter().map(|(_, rejected)| rejected.clone());
-            let batch = TokenBatch::new(chosen.chain(rejected).collect())?;
-            let learnt: usize = part.iter().map(|(chosen, _)| chosen.response.len()).sum();
-            let mut weights = vec![1.0 / total as f32; learnt];
-            weights.resize(batch.response_tokens(), 0.0);
-            let pair_weights = PairWeights::mean(part.len(), pairs.len(), device);
-            Ok((batch, (TokenWeights::new(weights, device), pair_weights)))
-        })
-        .collect()
+    let ranked = ranking_batch(pairs, micro_batch, device)?;
+    let parts = pairs.chunks(micro_batch.max(1));
+    let join = |((batch, ranking), part): ((TokenBatch, PairWeights), &[(Sequence, Sequence)])| {
+        let learnt: usize = part.iter().map(|(chosen, _)| chosen.response.len()).sum();
+        let mut weights = vec![1.0 / total as f32; learnt];
+        weights.resize(batch.response_tokens(), 0.0);
+        (batch, (TokenWeights::new(weights, device), ranking))
+    };
+    Ok(ranked.into_iter().zip(parts).map(join).collect())
 }

@@ -33,7 +33,7 @@ pub use evaluate::{
 pub use hydra_sft::{HydraSft, HydraSftConfig, JointWeights, preference_batch};
 pub use learner::{Gradients, Learner, OptimizerConfig, StepReport};
 pub use nll::{Nll, nll_batch};
-pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss};
+pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss, ranking_batch};
 pub use ppo::{
     Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, Sample, policy_loss, value_loss,
 };

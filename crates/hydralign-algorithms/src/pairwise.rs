@@ -1,7 +1,9 @@
 use crate::weights::PairWeights;
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
-use hydralign_core::{CoreError, Loss, Objective, Outputs, Reading, Request, Role};
+use burn::tensor::{Device, Tensor};
+use hydralign_core::{
+    CoreError, Loss, Objective, Outputs, Reading, Request, Role, Sequence, TokenBatch,
+};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the pairwise reward loss.
@@ -62,4 +64,23 @@ pub fn pairwise_loss(scores: Tensor<1>, batch: &PairWeights, centring: f64) -> L
         ("ranking_margin", lead.mul(weights).sum()),
     ];
     Loss { value, stats }
+}
+
+/// The micro-batches of a minibatch of `(chosen, rejected)` pairs: rows are the chosen responses, then
+/// the rejected ones. The loss is the mean over the pairs of the minibatch.
+///
+/// # Errors
+/// An empty prompt or response, named by row.
+pub fn ranking_batch(
+    pairs: &[(Sequence, Sequence)],
+    micro_batch: usize,
+    device: &Device,
+) -> Result<Vec<(TokenBatch, PairWeights)>, CoreError> {
+    let one = |part: &[(Sequence, Sequence)]| {
+        let chosen = part.iter().map(|(chosen, _)| chosen.clone());
+        let rejected = part.iter().map(|(_, rejected)| rejected.clone());
+        let batch = TokenBatch::new(chosen.chain(rejected).collect())?;
+        Ok((batch, PairWeights::mean(part.len(), pairs.len(), device)))
+    };
+    pairs.chunks(micro_batch.max(1)).map(one).collect()
 }

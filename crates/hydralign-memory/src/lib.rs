@@ -5,6 +5,7 @@ mod buffers;
 mod count;
 mod error;
 mod estimate;
+mod flops;
 mod footprint;
 mod kept;
 mod meter;
@@ -18,6 +19,7 @@ mod workload;
 
 pub use error::MemoryError;
 pub use estimate::Estimate;
+pub use flops::{PassTokens, forward_flops, generate_flops, train_flops};
 pub use footprint::{Category, Footprint};
 pub use kept::{Kept, kept_by_block};
 pub use meter::{AllocatorMeter, Meter};

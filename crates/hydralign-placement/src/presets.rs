@@ -152,6 +152,33 @@ impl Placement {
         }
     }
 
+    /// A policy trained in full beside what it is compared with: a frozen reference, a frozen
+    /// reward model, both or neither. Critic-free policy gradients and live preference learning.
+    pub fn policy(name: &str, reference: bool, reward: bool) -> Self {
+        let mut trunks = vec![trunk(Source::Policy, true)];
+        let mut views = vec![(Role::Actor, View::trunk(0))];
+        for (held, role, source) in
+            [(reference, Role::Reference, Source::Policy), (reward, Role::Reward, Source::Reward)]
+        {
+            if held {
+                views.push((role, View::trunk(trunks.len())));
+                trunks.push(trunk(source, false));
+            }
+        }
+        let views = views.into_iter().collect();
+        Self { name: name.into(), trunks, adapters: vec![], views }
+    }
+
+    /// A value model trained in full: prefix values, or W of SPR.
+    pub fn value_model() -> Self {
+        Self {
+            name: "value_model".into(),
+            trunks: vec![trunk(Source::Reward, true)],
+            adapters: vec![],
+            views: [(Role::Critic, View::trunk(0))].into(),
+        }
+    }
+
     /// One frozen model that answers these roles, through a trained adapter of that name if one
     /// is given: for reading and generating. [`Placement::validate`] refuses it, for there is
     /// nothing to train.

@@ -92,7 +92,8 @@ impl Placement {
     }
 
     fn check_trained(&self) -> Result<(), PlacementError> {
-        let role = if self.views.contains_key(&Role::Actor) { Role::Actor } else { Role::Reward };
+        let served = |role: &Role| self.views.contains_key(role);
+        let role = [Role::Actor, Role::Critic].into_iter().find(served).unwrap_or(Role::Reward);
         if self.is_trainable(self.view(role)?) {
             return Ok(());
         }

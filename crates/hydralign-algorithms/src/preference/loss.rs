@@ -38,6 +38,20 @@ pub trait PairLoss {
     fn terms(&self, chosen: &Side, rejected: &Side) -> Tensor<1>;
 }
 
+impl<L: PairLoss + ?Sized> PairLoss for Box<L> {
+    fn needs_reference(&self) -> bool {
+        (**self).needs_reference()
+    }
+
+    fn reward(&self, side: &Side) -> Tensor<1> {
+        (**self).reward(side)
+    }
+
+    fn terms(&self, chosen: &Side, rejected: &Side) -> Tensor<1> {
+        (**self).terms(chosen, rejected)
+    }
+}
+
 /// −(1 − ε)·log σ(h) − ε·log σ(−h): the loss of a pair with logit h whose label is flipped with
 /// probability ε.
 pub(super) fn logistic(h: Tensor<1>, epsilon: f64) -> Tensor<1> {

@@ -1,22 +1,23 @@
 use super::Pair;
 use super::batch::sum_row;
 use crate::Readout;
-use hydralign_core::{CoreError, Reading, Role, Roles, Sequence};
+use hydralign_core::{CoreError, Reading, Roles, Sequence};
 
 /// log π_ref of each sequence, summed over its tokens: one sweep, after which the reference model is
 /// no longer needed.
 ///
-/// `model` answers the reference. The sums are taken in f64 on the host, as they are when a
+/// `reading` is how `model` is asked: as the reference of a bank, or as the actor of one that holds
+/// nothing else. The sums are taken in f64 on the host, as they are when a
 /// [`Preference`](super::Preference) reads its reference along.
 ///
 /// # Errors
 /// What reading reports.
 pub fn reference_logprobs<M: Roles + ?Sized>(
     model: &M,
+    reading: Reading,
     sequences: &[Sequence],
     rows: usize,
 ) -> Result<Vec<f32>, CoreError> {
-    let reading = Reading::Logprobs(Role::Reference);
     let read = Readout::of(model, sequences, &[reading], 1.0, rows)?;
     Ok(read.get(reading)?.iter().map(|row| sum_row(row)).collect())
 }

@@ -1,0 +1,238 @@
+//! What every method of the comparison starts from: a fine-tuned model and a reward model of the
+//! shipped task, made once per seed and kept in a folder.
+
+use crate::data::{RunData, gold_scores, load_tokenizer};
+use crate::evaluate::respond;
+use crate::recipe::Recipe;
+use crate::stages::Stages;
+use crate::{base_model_dir, device};
+use anyhow::{Context, Result, bail};
+use hydralign::algorithms::{reward_scores, sampled_kl};
+use hydralign::core::random::{permutation, sub_seed};
+use hydralign::data::TextTokenizer;
+use hydralign::memory::{PassTokens, forward_flops, generate_flops, train_flops};
+use hydralign::models::{ModelBank, SaveOptions, load_checkpoint, save_checkpoint};
+use hydralign::prelude::*;
+use hydralign::rollout::sample_prompts;
+use hydralign::runs::{StopFlag, WinRate, win_rate};
+use std::path::PathBuf;
+
+/// The models and data of one seed.
+pub struct Lab {
+    /// Settings of the stages before, of generation and of evaluation.
+    pub recipe: Recipe,
+    /// The task's data.
+    pub data: RunData,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// Where tensors live.
+    pub device: Device,
+    /// Set by Ctrl-C.
+    pub stop: StopFlag,
+    /// The shape of all models.
+    pub shape: ModelShape,
+    folder: PathBuf,
+}
+
+/// How good a policy is on the held-out prompts.
+#[derive(Clone, Debug)]
+pub struct Quality {
+    /// The responses.
+    pub episodes: Vec<Episode>,
+    /// True score of each.
+    pub gold: Vec<f64>,
+    /// The reward model's score of each.
+    pub reward: Vec<f64>,
+    /// Sampled KL from the fine-tuned model, nats per response.
+    pub kl: f64,
+}
+
+impl Quality {
+    /// How often these responses are better than others to the same prompts.
+    pub fn against(&self, other: &[f64]) -> Option<WinRate> {
+        let pairs = || self.gold.iter().zip(other);
+        let wins = pairs().filter(|(a, b)| a > b).count();
+        let ties = pairs().filter(|(a, b)| a == b).count();
+        win_rate(wins, ties, pairs().count() - wins - ties)
+    }
+}
+
+impl Lab {
+    /// Opens the lab of a seed, training and saving what its folder does not hold yet.
+    ///
+    /// # Errors
+    /// What training or saving report; an interrupt.
+    pub fn open(recipe: Recipe, folder: PathBuf, stop: &StopFlag) -> Result<Self> {
+        let device = device::open("flex")?;
+        let tokenizer = load_tokenizer(&base_model_dir())?;
+        let base = load_checkpoint(&base_model_dir(), &device)?;
+        let mut recipe = recipe;
+        recipe.generation.stop_tokens = tokenizer.eos_ids().to_vec();
+        let data = RunData::of_task(&tokenizer, base.trunk.architecture().context, &recipe)?;
+        let shape = base.trunk.architecture().shape.clone();
+        let lab = Self { recipe, data, tokenizer, device, stop: stop.clone(), shape, folder };
+        lab.prepare(&base)?;
+        Ok(lab)
+    }
+
+    fn prepare(&self, base: &Checkpoint) -> Result<()> {
+        let Self { recipe, data, stop, device, tokenizer, .. } = self;
+        let stages = Stages { recipe, data, stop, device, tokenizer };
+        let (sft, reward) = (self.folder.join("sft"), self.folder.join("reward"));
+        std::fs::create_dir_all(&self.folder)?;
+        if !sft.exists() {
+            let bank = stages.sft(base, &mut ())?;
+            self.check_stopped()?;
+            let trained = bank.checkpoint(Role::Actor)?;
+            save_checkpoint(&sft, &trained.trunk, None, &SaveOptions::default())?;
+        }
+        if !reward.exists() {
+            let bank = stages.reward_model(&self.sft()?, &mut ())?;
+            self.check_stopped()?;
+            let trained = bank.checkpoint(Role::Reward)?;
+            let head = trained.reward_head.as_ref();
+            save_checkpoint(&reward, &trained.trunk, head, &SaveOptions::default())?;
+        }
+        Ok(())
+    }
+
+    /// An error once Ctrl-C was pressed: what was under way is not finished.
+    ///
+    /// # Errors
+    /// Exactly then.
+    pub fn check_stopped(&self) -> Result<()> {
+        if self.stop.is_stopped() {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// The fine-tuned model, from its file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sft(&self) -> Result<Checkpoint> {
+        Ok(load_checkpoint(&self.folder.join("sft"), &self.device)?)
+    }
+
+    /// The reward model, from its file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn reward_model(&self) -> Result<Checkpoint> {
+        Ok(load_checkpoint(&self.folder.join("reward"), &self.device)?)
+    }
+
+    /// A checkpoint of a method's own, kept between its phases.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The seed of a named part.
+    pub fn seed(&self, name: &str) -> u64 {
+        sub_seed(self.recipe.seed, name)
+    }
+
+    /// Some training prompts, with random numbers of their own: the prompts are gone through in a new
+    /// order each time round.
+    pub fn prompts(&self, round: usize, count: usize, samples: usize) -> Vec<Prompt> {
+        let all = &self.data.prompts;
+        let first = round * count;
+        let rounds = first / all.len()..=(first + count) / all.len();
+        let picked: Vec<Vec<u32>> = rounds
+            .flat_map(|r| permutation(all.len(), self.seed("prompts"), r as u64))
+            .skip(first % all.len())
+            .take(count)
+            .map(|i| all[i].clone())
+            .collect();
+        sample_prompts(&picked, samples, self.seed("rollout"), (first * samples) as u64)
+    }
+
+    /// A policy's responses to prompts.
+    ///
+    /// # Errors
+    /// What sampling reports.
+    pub fn respond(
+        &self,
+        bank: &ModelBank,
+        prompts: &[Prompt],
+        sampler: &SamplerConfig,
+    ) -> Result<Vec<Episode>> {
+        respond(bank, prompts, &self.recipe.generation, sampler, &self.stop)
+    }
+
+    /// The reward model's scores of responses. It is loaded for that and dropped.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded or read.
+    pub fn scores(&self, sequences: &[Sequence]) -> Result<Vec<f32>> {
+        let bank = ModelBank::frozen(self.reward_model()?);
+        Ok(reward_scores(&bank, sequences, self.recipe.ppo.ppo.score_batch)?)
+    }
+
+    /// Prompts that quality is measured on, with the same random numbers for every policy.
+    pub fn held_out(&self) -> Vec<Prompt> {
+        let samples = self.recipe.evaluation.samples;
+        sample_prompts(&self.data.held_out, samples, self.seed("evaluation"), 0)
+    }
+
+    /// The quality of responses to [`Lab::held_out`].
+    ///
+    /// # Errors
+    /// What reading or decoding report.
+    pub fn quality(&self, episodes: Vec<Episode>) -> Result<Quality> {
+        let gold = gold_scores(&self.tokenizer, &episodes)?;
+        let sequences: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
+        let reward = self.scores(&sequences)?.into_iter().map(f64::from).collect();
+        let sft = ModelBank::frozen(self.sft()?);
+        let rows = self.recipe.ppo.ppo.score_batch;
+        let kl = sampled_kl(&sft, Reading::Logprobs(Role::Actor), &episodes, rows)?;
+        Ok(Quality { episodes, gold, reward, kl })
+    }
+
+    /// Operations of sampling these episodes.
+    ///
+    /// # Errors
+    /// Numbers that overflow.
+    pub fn sampling_flops(&self, episodes: &[Episode]) -> Result<f64> {
+        let one = |e: &Episode| {
+            generate_flops(&self.shape, e.prompt.len() as u64, e.response.len() as u64)
+        };
+        episodes.iter().map(|e| Ok(one(e)? as f64)).sum()
+    }
+
+    /// Operations of reading these sequences once, with predictions of their responses or, for a
+    /// scalar head, without.
+    ///
+    /// # Errors
+    /// Numbers that overflow.
+    pub fn reading_flops(&self, sequences: &[Sequence], logits: bool) -> Result<f64> {
+        let one = |s: &Sequence| forward_flops(&self.shape, pass(s, logits));
+        sequences.iter().map(|s| Ok(one(s)? as f64)).sum()
+    }
+
+    /// Operations of learning from these sequences once, all weights trained.
+    ///
+    /// # Errors
+    /// Numbers that overflow.
+    pub fn learning_flops(&self, sequences: &[Sequence], logits: bool) -> Result<f64> {
+        let one = |s: &Sequence| train_flops(&self.shape, pass(s, logits), true);
+        sequences.iter().map(|s| Ok(one(s)? as f64)).sum()
+    }
+
+    /// Gold scores of the fine-tuned model itself on the held-out prompts.
+    ///
+    /// # Errors
+    /// What sampling reports.
+    pub fn baseline(&self) -> Result<Quality> {
+        let sft = ModelBank::frozen(self.sft()?);
+        let episodes = self.respond(&sft, &self.held_out(), &SamplerConfig::default())?;
+        drop(sft);
+        self.quality(episodes).context("the fine-tuned model")
+    }
+}
+
+fn pass(sequence: &Sequence, logits: bool) -> PassTokens {
+    let predicted = if logits { sequence.response.len() as u64 } else { 0 };
+    PassTokens { tokens: sequence.len() as u64, predicted }
+}
