@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, default_value_t = 32_768)]
     tokens: usize,
     /// Operations that each method may spend, in units of 10⁹.
-    #[arg(long, default_value_t = 1_500.0)]
+    #[arg(long, default_value_t = 1_000.0)]
     gflops: f64,
     /// Prompts of a round.
     #[arg(long, default_value_t = 16)]

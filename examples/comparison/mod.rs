@@ -3,6 +3,7 @@
 mod outcome;
 pub mod report;
 mod run;
+mod summary;
 mod variant;
 
 pub use outcome::{Outcome, PhaseRow, Point};

@@ -1,7 +1,7 @@
 use super::reweight::parse_temperature;
 use super::{
     BestOfN, GroupMethod, KtoMethod, Method, OnlineDpo, PairMethod, PpoMethod, ReweightMethod,
-    Rule, SpinMethod,
+    Rule, SftMethod, SpinMethod,
 };
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail};
@@ -31,6 +31,7 @@ pub struct Settings {
 /// The methods that [`build`] knows, with a line on each.
 pub fn known() -> &'static [(&'static str, &'static str)] {
     &[
+        ("sft", "more supervised fine-tuning, the control"),
         ("ppo", "PPO, four full models"),
         ("grpo", "GRPO: group mean and deviation, KL in the loss"),
         ("dr_grpo", "Dr. GRPO: group mean, constant length"),
@@ -91,6 +92,7 @@ pub fn build(name: &str, lab: &Lab, settings: &Settings) -> Result<Box<dyn Metho
             let config = PpoConfig { kl, ..lab.recipe.ppo.ppo.clone() };
             Box::new(PpoMethod::new(lab, config, prompts * samples, schedule(settings, 3e-4))?)
         }
+        "sft" => Box::new(SftMethod::new(lab, (2 * PAIRS, STEPS), schedule(settings, 3e-4))?),
         "kto" => {
             let kto = Kto { beta: beta.unwrap_or(0.1), ..Kto::default() };
             Box::new(KtoMethod::new(lab, kto, (2 * PAIRS, STEPS), schedule(settings, 3e-4))?)
@@ -142,11 +144,12 @@ fn group_method(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<Gro
         minibatches: 2,
         ..config
     };
-    if let Some(beta) = settings.beta {
-        match config.kl_reward > 0.0 {
-            true => config.kl_reward = beta,
-            false => config.kl_loss.coef = beta,
-        }
+    // One β for all methods that have a KL term, rather than each paper's own.
+    let beta = settings.beta.unwrap_or(0.1);
+    if config.kl_reward > 0.0 {
+        config.kl_reward = beta;
+    } else if config.kl_loss.coef > 0.0 || settings.beta.is_some() {
+        config.kl_loss.coef = beta;
     }
     // The greedy baseline takes one response per prompt.
     let shape = match name {

@@ -9,6 +9,7 @@ mod policy_gradient;
 mod ppo;
 mod preference;
 mod reweight;
+mod sft;
 mod spin;
 
 pub use best_of_n::BestOfN;
@@ -19,6 +20,7 @@ pub use policy_gradient::GroupMethod;
 pub use ppo::PpoMethod;
 pub use preference::PairMethod;
 pub use reweight::{ReweightMethod, Rule};
+pub use sft::SftMethod;
 pub use spin::SpinMethod;
 
 use crate::lab::Lab;

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod escape;
 mod folder;
 mod format;
 mod look;

@@ -1,4 +1,5 @@
 use crate::RunError;
+use crate::escape::escape;
 
 /// How a cell sits in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,22 @@ impl Table {
         lines.iter().map(|line| format!("| {line} |\n")).collect()
     }
 
+    /// The table as HTML: numbers are of class `number`.
+    pub fn to_html(&self) -> String {
+        let cell = |tag: &str, text: &str, align: Align| {
+            let class = if align == Align::Right { " class=\"number\"" } else { "" };
+            format!("<{tag}{class}>{}</{tag}>", escape(text))
+        };
+        let columns = self.columns(|text| text.to_owned());
+        let heads = columns.iter().zip(&self.headers).map(|(c, h)| cell("th", h, c.align));
+        let mut html = format!("<table>\n<tr>{}</tr>\n", heads.collect::<String>());
+        for row in &self.rows {
+            let cells = row.iter().map(|c| cell("td", &c.text, c.align));
+            html += &format!("<tr>{}</tr>\n", cells.collect::<String>());
+        }
+        html + "</table>\n"
+    }
+
     fn columns(&self, escape: impl Fn(&str) -> String) -> Vec<Column> {
         let column = |(index, header): (usize, &String)| {
             let cells = || self.rows.iter().map(move |row| &row[index]);
@@ -150,4 +167,18 @@ fn line(columns: &[Column], row: usize, separator: &str) -> String {
         }
     };
     columns.iter().map(cell).collect::<Vec<_>>().join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn html_is_escaped_and_numbers_are_marked() {
+        let mut table = Table::new(&["method", "a < b"]);
+        table.row([Cell::text("x & y"), Cell::number(1.5, 1)]).unwrap();
+        let html = table.to_html();
+        assert!(html.contains("<th class=\"number\">a &lt; b</th>"), "{html}");
+        assert!(html.contains("<td>x &amp; y</td><td class=\"number\">1.5</td>"), "{html}");
+    }
 }

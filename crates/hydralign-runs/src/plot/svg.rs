@@ -1,3 +1,5 @@
+use crate::escape::escape;
+
 /// Where a text hangs on its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
@@ -56,31 +58,4 @@ fn coordinates(points: &[(f64, f64)]) -> String {
 /// Width of a text in pixels, roughly: the exact one depends on the viewer's fonts.
 pub(super) fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * FONT * 0.58
-}
-
-/// Text as XML holds it; characters that XML forbids become U+FFFD.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\t' | '\n' | '\r' => escaped.push(' '),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_cannot_leave_its_element() {
-        assert_eq!(escape("a<b & \"c\">\n\u{0}π"), "a&lt;b &amp; &quot;c&quot;&gt; \u{fffd}π");
-    }
 }
