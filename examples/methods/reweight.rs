@@ -171,7 +171,11 @@ impl ReweightMethod {
         let micro = lab.recipe.ppo.ppo.micro_batch;
         let mut learner = self.value_learner(lab, "q")?;
         for _ in 0..VALUE_STEPS {
-            learner.step(&PrefixRegression, &prefix_batch(&targets, micro, &lab.device)?, lr)?;
+            learner.step(
+                &PrefixRegression::of_prefixes(),
+                &prefix_batch(&targets, micro, &lab.device)?,
+                lr,
+            )?;
         }
         let prefix = Reading::PrefixValues(Role::Critic);
         let q = Readout::of(learner.model(), &rows, &[prefix], 1.0, micro)?.take(prefix)?;

@@ -91,6 +91,11 @@ impl<M: Module + Roles> Learner<M> {
         self.model.expect("the model is only away during a step")
     }
 
+    /// Changes the model outside of an optimizer step, as where copies follow trained weights.
+    pub fn change_model(&mut self, change: impl FnOnce(M) -> M) {
+        self.model = self.model.take().map(change);
+    }
+
     /// Number of optimizer tensors: two moments for each parameter that was ever stepped.
     pub fn optimizer_tensors(&self) -> usize {
         self.optimizer.to_record().len()

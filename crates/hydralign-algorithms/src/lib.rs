@@ -51,5 +51,7 @@ pub use rows::Rows;
 pub use scores::scores_of;
 pub use supervised::{Epochs, train_minibatches};
 pub use updates::UpdateReport;
-pub use value::{PrefixBatch, PrefixRegression, prefix_batch};
+pub use value::{
+    Ilql, IlqlBatch, IlqlRow, PrefixBatch, PrefixRegression, ilql_batch, prefix_batch,
+};
 pub use weights::{PairWeights, TokenWeights};

@@ -324,7 +324,7 @@ fn prefix_values_are_expected_scores() {
         .flat_map(|(i, s)| vec![(s, vec![REWARDS[i]; T]); counts[i]])
         .collect();
     let batches = prefix_batch(&rows, 32, &device()).unwrap();
-    let end = minimise(model, &PrefixRegression, &batches, 1500);
+    let end = minimise(model, &PrefixRegression::of_prefixes(), &batches, 1500);
     let found = host(end.prefixes.val());
     for a in 0..V {
         let own = a * V..(a + 1) * V;
@@ -366,7 +366,7 @@ fn token_level_spr_improves_each_state_exactly() {
     let rows: Vec<(Sequence, Vec<f32>)> =
         sequences(0).into_iter().zip(REWARDS).map(|(s, r)| (s, vec![r; T])).collect();
     let q_batches = prefix_batch(&rows, ALL, &device()).unwrap();
-    model = minimise(model, &PrefixRegression, &q_batches, 1500);
+    model = minimise(model, &PrefixRegression::of_prefixes(), &q_batches, 1500);
     let q = host(model.prefixes.val());
     let q_of = |s: &Sequence| -> Vec<f32> {
         (1..=T).map(|t| q[prefix(0, &s.response[..t])] as f32).collect()

@@ -163,6 +163,7 @@ impl Roles for PerRow<'_> {
                 Reading::Logprobs(_) => pack("ref_logprobs"),
                 Reading::Values(_) | Reading::PrefixValues(_) => pack("old_values"),
                 Reading::Score(_) => pack("score"),
+                reading => return Err(CoreError::MissingReading { reading }),
                 Reading::Entropy(_) => unreachable!("nobody asks"),
             };
             outputs.insert(request.reading, vector(&values));

@@ -61,6 +61,9 @@ pub enum CoreError {
         /// The role that was read.
         role: Role,
     },
+    /// Action values of a critic without action heads.
+    #[error("the critic has no action heads")]
+    NoActionHeads,
     /// A reward function returned the wrong number of scores.
     #[error("the reward returned {got} scores for {expected} episodes")]
     ScoreCount {

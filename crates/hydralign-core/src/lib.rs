@@ -17,7 +17,7 @@ pub use episode::{Episode, Finish};
 pub use error::CoreError;
 pub use objective::{Loss, Objective};
 pub use observer::{Observer, Observers, Phase, Stats};
-pub use reading::{Gradient, Outputs, Reading, Request};
+pub use reading::{ActionHead, Gradient, Outputs, Reading, Request};
 pub use reward::Reward;
 pub use roles::Roles;
 

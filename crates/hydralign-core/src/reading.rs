@@ -3,6 +3,25 @@ use burn::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// One of the critic's heads that values every token of the vocabulary as the next action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ActionHead {
+    /// The first trained one.
+    First,
+    /// The second trained one.
+    Second,
+    /// The slowly following copy of the first.
+    FirstTarget,
+    /// The slowly following copy of the second.
+    SecondTarget,
+}
+
+impl ActionHead {
+    /// Every head.
+    pub const ALL: [ActionHead; 4] =
+        [ActionHead::First, ActionHead::Second, ActionHead::FirstTarget, ActionHead::SecondTarget];
+}
+
 /// Something that an objective may read, by role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reading {
@@ -15,6 +34,11 @@ pub enum Reading {
     /// Scalar head at each response token itself: the value of the prefix that ends with it, the
     /// state *after* the token. Packed `[tokens]`.
     PrefixValues(Role),
+    /// Q(s_t, y_t) of each response token: the critic's action head at the state before it, for the
+    /// token that followed. Packed `[tokens]`.
+    ActionValue(ActionHead),
+    /// log Σ_a exp Q(s_t, a) over the vocabulary, for each response token. Packed `[tokens]`.
+    ActionLogSum(ActionHead),
     /// Scalar head at the last real token of each row. `[rows]`.
     Score(Role),
 }
@@ -28,6 +52,7 @@ impl Reading {
             | Reading::Values(r)
             | Reading::PrefixValues(r)
             | Reading::Score(r) => r,
+            Reading::ActionValue(_) | Reading::ActionLogSum(_) => Role::Critic,
         }
     }
 
@@ -44,6 +69,8 @@ impl fmt::Display for Reading {
             Reading::Entropy(_) => "entropies",
             Reading::Values(_) => "values",
             Reading::PrefixValues(_) => "prefix values",
+            Reading::ActionValue(_) => "action values",
+            Reading::ActionLogSum(_) => "log-sums of action values",
             Reading::Score(_) => "scores",
         };
         write!(f, "{what} of the {}", self.role())

@@ -1,5 +1,5 @@
 use crate::block::Lens;
-use crate::{Adapter, Checkpoint, ModelError, ScalarHead, Start, Trunk};
+use crate::{ActionHeads, Adapter, Checkpoint, ModelError, ScalarHead, Start, Trunk};
 use burn::module::Module;
 use burn::tensor::Device;
 use hydralign_core::random::sub_seed;
@@ -19,6 +19,7 @@ pub struct ModelBank {
     pub(crate) adapters: Vec<Adapter>,
     pub(crate) critic_head: Option<ScalarHead>,
     pub(crate) reward_head: Option<ScalarHead>,
+    pub(crate) action_heads: Option<ActionHeads>,
     #[module(skip)]
     pub(crate) placement: Placement,
 }
@@ -27,7 +28,8 @@ impl ModelBank {
     /// Builds what a placement describes from the checkpoints that the run starts from.
     ///
     /// Fresh adapters and heads are drawn from `seed`. The critic's head starts as a copy of the
-    /// reward head. A reward head is made only where it is about to be trained.
+    /// reward head; a fresh one is made where the placement has no reward model. A reward head is
+    /// made only where it is about to be trained.
     ///
     /// # Errors
     /// An invalid placement; a checkpoint without the adapter or head that the placement needs;
@@ -51,6 +53,7 @@ impl ModelBank {
             adapters,
             critic_head: build_head(placement, Role::Critic, start, seed)?,
             reward_head: build_head(placement, Role::Reward, start, seed)?,
+            action_heads: None,
             placement: placement.clone(),
         })
     }
@@ -69,7 +72,29 @@ impl ModelBank {
             adapters: adapter.into_iter().collect(),
             critic_head: None,
             reward_head,
+            action_heads: None,
         }
+    }
+
+    /// The same bank with fresh action-value heads on its critic, trained and followed by copies. The
+    /// placement's counts do not include them.
+    ///
+    /// # Errors
+    /// A placement without a critic.
+    pub fn with_action_heads(mut self, seed: u64) -> Result<Self, ModelError> {
+        let trunk = self.placement.view(Role::Critic)?.trunk;
+        let shape = &self.trunks[trunk].architecture.shape;
+        let heads = ActionHeads::fresh(shape.width(), shape.vocab, seed, &self.device());
+        self.action_heads = Some(heads);
+        Ok(self)
+    }
+
+    /// The same bank after its action heads' copies have followed by α: target ← α·trained +
+    /// (1 − α)·target. Without action heads nothing changes.
+    #[must_use]
+    pub fn follow_action_heads(mut self, alpha: f64) -> Self {
+        self.action_heads = self.action_heads.map(|heads| heads.follow(alpha));
+        self
     }
 
     /// What the bank was built from.
@@ -173,13 +198,15 @@ fn build_head(
     if let Some(head) = &start.reward.reward_head {
         return Ok(Some(head.duplicate(trainable)));
     }
-    let fresh_is_fine = role == Role::Reward && trainable;
+    // A critic beside a reward model starts from it; alone it has nothing to start from.
+    let alone = role == Role::Critic && !placement.views.contains_key(&Role::Reward);
+    let fresh_is_fine = trainable && (role == Role::Reward || alone);
     if !fresh_is_fine {
         return Err(ModelError::NoRewardHead { role });
     }
     let trunk = &start.reward.trunk;
     let hidden = trunk.architecture.shape.width();
-    let seed = sub_seed(seed, "reward head");
+    let seed = sub_seed(seed, &format!("{role} head"));
     Ok(Some(ScalarHead::fresh(hidden, trainable, seed, &trunk.device())))
 }
 

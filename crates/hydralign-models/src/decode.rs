@@ -1,6 +1,6 @@
-use crate::ModelBank;
 use crate::cache::Cache;
 use crate::read::check_tokens;
+use crate::{ModelBank, Trunk};
 use burn::tensor::Tensor;
 use hydralign_core::{CoreError, Decoder, Gradient, Role};
 
@@ -36,8 +36,8 @@ impl Decoder for ModelBank {
         let hidden = trunk.hidden_cached(&tokens, &mut cache, lens);
         let out = shape.width();
         let last = hidden.reshape([prompts.len(), width, out]).narrow(1, width - 1, 1);
-        let logits = trunk.logits(last.reshape([prompts.len(), out]), Gradient::Off)?;
-        Ok((cache, logits))
+        let answer = self.predict(role, trunk, last.reshape([prompts.len(), out]))?;
+        Ok((cache, answer))
     }
 
     fn decode(
@@ -55,10 +55,27 @@ impl Decoder for ModelBank {
             check_tokens(row, &[*token], trunk.architecture.shape.vocab)?;
         }
         let hidden = trunk.hidden_cached(tokens, cache, lens);
-        trunk.logits(hidden, Gradient::Off)
+        self.predict(role, trunk, hidden)
     }
 
     fn retain(&self, cache: &mut Cache, rows: &[usize]) {
         cache.retain(rows, &self.device());
+    }
+}
+
+impl ModelBank {
+    /// What a role says of every token as the next one, `[rows, vocab]`: logits, or for a critic with
+    /// action heads the lesser of its two target copies' values.
+    fn predict(
+        &self,
+        role: Role,
+        trunk: &Trunk,
+        hidden: Tensor<2>,
+    ) -> Result<Tensor<2>, CoreError> {
+        match (&self.action_heads, role) {
+            (Some(heads), Role::Critic) => Ok(heads.least_target(hidden)),
+            (None, Role::Critic) => Err(CoreError::NoActionHeads),
+            _ => trunk.logits(hidden, Gradient::Off),
+        }
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod action_heads;
 mod adapter;
 mod architecture;
 mod attention;
@@ -26,6 +27,7 @@ mod start;
 mod trunk;
 mod weights;
 
+pub use action_heads::{ActionHeads, ActionValues};
 pub use adapter::Adapter;
 pub use architecture::{
     Activation, Architecture, NormKind, Positions, Residual, Rope, RopeScaling, Sliding, Window,

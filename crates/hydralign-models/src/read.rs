@@ -3,7 +3,9 @@ use crate::trunk::Trunk;
 use crate::weights::weight;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use hydralign_core::{CoreError, Gradient, Outputs, Reading, Request, Role, Roles, TokenBatch};
+use hydralign_core::{
+    ActionHead, CoreError, Gradient, Outputs, Reading, Request, Role, Roles, TokenBatch,
+};
 use hydralign_placement::View;
 
 /// The requests that one trunk pass answers.
@@ -60,10 +62,17 @@ impl ModelBank {
         for request in &group.requests {
             let reading = request.reading;
             let value = match (reading, &packed, &distribution) {
-                (Reading::Logprobs(_), _, Some(log_p)) => logprobs(log_p.clone(), batch, &device),
+                (Reading::Logprobs(_), _, Some(log_p)) => chosen(log_p.clone(), batch, &device),
                 (Reading::Entropy(_), _, Some(log_p)) => entropy(log_p.clone()),
                 (Reading::Values(role), Some(packed), _) => {
                     self.scalar(role, packed.clone(), group.gradient)?
+                }
+                (Reading::ActionValue(head), Some(packed), _) => {
+                    let q = self.action_values(head, packed.clone(), group.gradient)?;
+                    chosen(q, batch, &device)
+                }
+                (Reading::ActionLogSum(head), Some(packed), _) => {
+                    log_sum_exp(self.action_values(head, packed.clone(), group.gradient)?)
                 }
                 (Reading::PrefixValues(role), _, _) => {
                     let after = index(&batch.response_positions(), &device);
@@ -82,6 +91,16 @@ impl ModelBank {
             outputs.insert(reading, value);
         }
         Ok(())
+    }
+
+    fn action_values(
+        &self,
+        head: ActionHead,
+        hidden: Tensor<2>,
+        gradient: Gradient,
+    ) -> Result<Tensor<2>, CoreError> {
+        let heads = self.action_heads.as_ref().ok_or(CoreError::NoActionHeads)?;
+        Ok(heads.head(head).forward(hidden, gradient))
     }
 
     fn scalar(
@@ -136,11 +155,19 @@ fn log_distribution(
     Ok(log_softmax(logits, 1))
 }
 
-fn logprobs(log_p: Tensor<2>, batch: &TokenBatch, device: &Device) -> Tensor<1> {
+/// The column of each response token, `[tokens, vocab]` → `[tokens]`.
+fn chosen(all: Tensor<2>, batch: &TokenBatch, device: &Device) -> Tensor<1> {
     let targets: Vec<i64> = batch.targets().iter().map(|&t| i64::from(t)).collect();
     let n = targets.len();
     let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [n, 1]), device);
-    log_p.gather(1, targets).reshape([n])
+    all.gather(1, targets).reshape([n])
+}
+
+/// log Σ exp over the vocabulary, shifted by the largest value.
+fn log_sum_exp(all: Tensor<2>) -> Tensor<1> {
+    let n = all.dims()[0];
+    let top = all.clone().without_autodiff().max_dim(1);
+    all.sub(top.clone()).exp().sum_dim(1).log().add(top).reshape([n])
 }
 
 /// −Σ p log p over the vocabulary, in nats.

@@ -3,19 +3,37 @@ use crate::reweight::check_targets;
 use crate::weights::vector;
 use burn::tensor::{Device, Tensor};
 use hydralign_core::{
-    CoreError, Loss, Objective, Outputs, Reading, Request, Role, Sequence, TokenBatch,
+    ActionHead, CoreError, Loss, Objective, Outputs, Reading, Request, Role, Sequence, TokenBatch,
 };
 
 /// Regression of the value of every prefix of a response.
 ///
 /// L = ½·Σ_t w_t·( U(x, y_≤t) − q_t )²
 ///
+/// U is a scalar head's reading of the prefix that ends with token t, or an action head's value of
+/// token t in the state before it ([`PrefixRegression::of_actions`]), which is what tilting the next
+/// token needs.
+///
 /// With q_t the score of the whole response it is the CD-FUDGE prefix scorer of controlled decoding
 /// (Mudgal et al. 2023, eq. 4) and the Monte-Carlo value of IRO; with λ-returns it is the Q of SPR's
 /// Algorithm 1. In a language model the state after token t *is* the action's outcome, so U(x, y_≤t)
 /// is Q(s_t, y_t).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PrefixRegression;
+#[derive(Clone, Copy, Debug)]
+pub struct PrefixRegression {
+    reading: Reading,
+}
+
+impl PrefixRegression {
+    /// Fits the critic's scalar head.
+    pub fn of_prefixes() -> Self {
+        Self { reading: Reading::PrefixValues(Role::Critic) }
+    }
+
+    /// Fits an action head of the critic.
+    pub fn of_actions(head: ActionHead) -> Self {
+        Self { reading: Reading::ActionValue(head) }
+    }
+}
 
 /// What the loss needs beside the readings; packed `[tokens]`.
 #[derive(Clone, Debug)]
@@ -26,17 +44,15 @@ pub struct PrefixBatch {
     pub weights: Tensor<1>,
 }
 
-const PREFIX: Reading = Reading::PrefixValues(Role::Critic);
-
 impl Objective for PrefixRegression {
     type Batch = PrefixBatch;
 
     fn reads(&self) -> Vec<Request> {
-        vec![Request::differentiable(PREFIX)]
+        vec![Request::differentiable(self.reading)]
     }
 
     fn loss(&self, outputs: &Outputs, batch: &PrefixBatch) -> Result<Loss, CoreError> {
-        let error = outputs.get(PREFIX)?.sub(batch.targets.clone());
+        let error = outputs.get(self.reading)?.sub(batch.targets.clone());
         let value = error.square().mul(batch.weights.clone()).sum().mul_scalar(0.5);
         Ok(Loss { stats: vec![("value_loss", value.clone())], value })
     }

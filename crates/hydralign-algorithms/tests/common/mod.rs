@@ -39,6 +39,7 @@ impl Roles for Table {
                 Reading::Entropy(_) => &self.entropy,
                 Reading::Values(_) | Reading::PrefixValues(_) => &self.values,
                 Reading::Score(_) => &self.scores,
+                reading => return Err(CoreError::MissingReading { reading }),
             };
             let value = match request.gradient {
                 Gradient::On => value.val(),
