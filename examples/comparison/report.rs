@@ -38,7 +38,21 @@ const FAMILIES: [(&str, &[&str]); 4] = [
             "rwr",
         ],
     ),
-    ("choice and decoding", &["sft", "raft", "rest", "superhf", "spin", "best_of_4", "best_of_16"]),
+    (
+        "choice and decoding",
+        &[
+            "sft",
+            "raft",
+            "rest",
+            "superhf",
+            "spin",
+            "ilql",
+            "cd",
+            "cd_blocks",
+            "best_of_4",
+            "best_of_16",
+        ],
+    ),
     ("preferences", &["dpo", "cdpo", "ipo", "hinge", "simpo", "cpo", "orpo", "kto", "online_dpo"]),
 ];
 

@@ -3,7 +3,6 @@ use crate::lab::{Lab, Quality};
 use crate::memory;
 use crate::methods::{Method, Settings, Turn, build};
 use anyhow::Result;
-use hydralign::advantage::best_of_n_kl;
 use hydralign::kernels::CountingAllocator;
 use hydralign::runs::{PhaseClock, mean};
 
@@ -46,7 +45,7 @@ pub fn run(
     };
     let mut method = build(&variant.method, lab, &settings)?;
     let mut run = Run { lab, baseline, budget, outcome: start(variant, seed, baseline, budget) };
-    let result = run.rounds(method.as_mut(), variant, &mut clock);
+    let result = run.rounds(method.as_mut(), &mut clock);
     if lab.stop.is_stopped() {
         return Ok(None);
     }
@@ -63,12 +62,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn rounds(
-        &mut self,
-        method: &mut dyn Method,
-        variant: &Variant,
-        clock: &mut PhaseClock,
-    ) -> Result<()> {
+    fn rounds(&mut self, method: &mut dyn Method, clock: &mut PhaseClock) -> Result<()> {
         let (mut tokens, mut flops, mut rounds) = (0, 0.0, 1);
         for round in 0..MOST_ROUNDS {
             let done = method.round(self.lab, Turn { round, rounds }, clock)?;
@@ -89,7 +83,7 @@ impl Run<'_> {
             let due = (round + 1) % rounds.div_ceil(POINTS) == 0;
             if due || first_by_tokens || first_by_flops {
                 let point = Some(self.outcome.points.len());
-                self.measure(method, variant, (round + 1, tokens, flops), clock)?;
+                self.measure(method, (round + 1, tokens, flops), clock)?;
                 self.outcome.at_tokens = self.outcome.at_tokens.or(point.filter(|_| by_tokens));
                 self.outcome.at_flops = self.outcome.at_flops.or(point.filter(|_| by_flops));
             }
@@ -110,17 +104,13 @@ impl Run<'_> {
     fn measure(
         &mut self,
         method: &dyn Method,
-        variant: &Variant,
         (round, tokens, flops): (usize, usize, f64),
         clock: &mut PhaseClock,
     ) -> Result<()> {
         let seconds = clock.totals().iter().map(|t| t.wall.as_secs_f64()).sum();
         let episodes = method.respond(self.lab, &self.lab.held_out())?;
         let mut quality = self.lab.quality(episodes)?;
-        if let Some(n) = variant.method.strip_prefix("best_of_").and_then(|n| n.parse().ok()) {
-            // Samples say nothing of a distribution that is not theirs; its KL is known.
-            quality.kl = best_of_n_kl(n);
-        }
+        quality.kl = method.known_kl(&quality.episodes).unwrap_or(quality.kl);
         let mut point = point(&quality, self.baseline);
         (point.round, point.tokens, point.flops, point.seconds) = (round, tokens, flops, seconds);
         self.outcome.points.push(point);

@@ -1,6 +1,7 @@
 use super::{Method, Round, Turn, grouped, sequences};
 use crate::lab::Lab;
 use anyhow::Result;
+use hydralign::advantage::best_of_n_kl;
 use hydralign::algorithms::best_of;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
@@ -31,5 +32,9 @@ impl Method for BestOfN {
         drop(sft);
         let scores = lab.scores(&sequences(&episodes))?;
         Ok(best_of(&grouped(&episodes, self.n), &grouped(&scores, self.n)))
+    }
+
+    fn known_kl(&self, _: &[Episode]) -> Option<f64> {
+        Some(best_of_n_kl(self.n))
     }
 }

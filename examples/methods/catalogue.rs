@@ -1,13 +1,13 @@
 use super::reweight::parse_temperature;
 use super::{
-    BestOfN, GroupMethod, KtoMethod, Method, OnlineDpo, PairMethod, PpoMethod, ReweightMethod,
-    Rule, SftMethod, SpinMethod,
+    BestOfN, Control, ControlledMethod, GroupMethod, IlqlMethod, KtoMethod, Method, OnlineDpo,
+    PairMethod, PpoMethod, ReweightMethod, Rule, SftMethod, SpinMethod,
 };
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail};
 use hydralign::advantage::{KlControl, Normaliser, Selection};
 use hydralign::algorithms::{
-    Cpo, CriticFreeConfig, Dpo, Hinge, Ipo, Kto, Linex, Orpo, PairLoss, Reweighting, SimPo,
+    Cpo, CriticFreeConfig, Dpo, Hinge, Ilql, Ipo, Kto, Linex, Orpo, PairLoss, Reweighting, SimPo,
     SuperHf, Temperature,
 };
 use hydralign::prelude::*;
@@ -63,6 +63,9 @@ pub fn known() -> &'static [(&'static str, &'static str)] {
         ("kto", "KTO on the pairs as single responses"),
         ("spin", "SPIN: demonstrations against own answers"),
         ("online_dpo", "online DPO: best against worst of own samples"),
+        ("ilql", "ILQL: offline Q-learning, decoding tilted by action values"),
+        ("cd", "controlled decoding, token by token"),
+        ("cd_blocks", "controlled decoding, best of four blocks of eight tokens"),
         ("best_of_4", "best of four samples, nothing learnt"),
         ("best_of_16", "best of sixteen samples, nothing learnt"),
     ]
@@ -101,6 +104,19 @@ pub fn build(name: &str, lab: &Lab, settings: &Settings) -> Result<Box<dyn Metho
             let dpo = Dpo { beta: beta.unwrap_or(0.1), ..Dpo::default() };
             let lr = schedule(settings, 3e-4);
             Box::new(OnlineDpo::new(lab, dpo, (prompts, samples), 2, lr)?)
+        }
+        "ilql" => {
+            let (weight, steps) = (beta.unwrap_or(2.0), (2 * PAIRS, STEPS));
+            let lr = schedule(settings, 3e-4);
+            Box::new(IlqlMethod::new(lab, Ilql::default(), weight, steps, lr)?)
+        }
+        "cd" | "cd_blocks" => {
+            let control = match name {
+                "cd" => Control::Tokens { weight: beta.unwrap_or(2.0) },
+                _ => Control::Blocks { continuations: 4, length: 8 },
+            };
+            let lr = schedule(settings, 3e-4);
+            Box::new(ControlledMethod::new(lab, control, prompts * samples, lr)?)
         }
         "spin" => {
             let dpo = Dpo { beta: beta.unwrap_or(0.1), ..Dpo::default() };
@@ -179,9 +195,10 @@ fn reweighting(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<Rewe
         "superhf" => Rule::SuperHf(SuperHf { kl_coef: settings.beta.unwrap_or(0.3) }),
         _ => return Ok(None),
     };
-    let shape = (settings.prompts, settings.samples);
-    let lr = schedule(settings, 1e-3);
-    let method = ReweightMethod::new(lab, name, rule, shape, (2, 2), lr)?;
+    // Few rounds of many samples, as SPR is described: small ones feed on themselves.
+    let shape = (2 * settings.prompts, 2 * settings.samples);
+    let lr = schedule(settings, 3e-4);
+    let method = ReweightMethod::new(lab, name, rule, shape, (2, PAIRS), lr)?;
     let pairs = if name == "spr_offline" { settings.prompts } else { 0 };
     Ok(Some(method.with_offline(pairs)))
 }

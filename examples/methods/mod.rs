@@ -3,6 +3,8 @@
 
 mod best_of_n;
 mod catalogue;
+mod controlled;
+mod ilql;
 mod kto;
 mod online_dpo;
 mod policy_gradient;
@@ -14,6 +16,8 @@ mod spin;
 
 pub use best_of_n::BestOfN;
 pub use catalogue::{Settings, build, known};
+pub use controlled::{Control, ControlledMethod};
+pub use ilql::IlqlMethod;
 pub use kto::KtoMethod;
 pub use online_dpo::OnlineDpo;
 pub use policy_gradient::GroupMethod;
@@ -68,6 +72,12 @@ pub trait Method {
     /// # Errors
     /// What sampling reports.
     fn respond(&self, lab: &Lab, prompts: &[Prompt]) -> Result<Vec<Episode>>;
+
+    /// An upper bound on the KL from the fine-tuned model, nats per response, where the responses are
+    /// chosen among samples: their log-probabilities then say nothing of the choice.
+    fn known_kl(&self, _episodes: &[Episode]) -> Option<f64> {
+        None
+    }
 }
 
 /// Tokens of all responses.

@@ -38,7 +38,7 @@ pub struct ReweightMethod {
     prompts: usize,
     samples: usize,
     epochs: usize,
-    minibatches: usize,
+    minibatch: usize,
     /// Pairs of the data set that are mixed into each round, scored by the reward model.
     offline_pairs: usize,
     lr: Schedule,
@@ -46,7 +46,7 @@ pub struct ReweightMethod {
 
 impl ReweightMethod {
     /// A run from the lab's fine-tuned model, with `prompts` × `samples` episodes a round and
-    /// `epochs` × `minibatches` optimizer steps on them.
+    /// `epochs` passes over what is learnt of them, `minibatch` responses a step.
     ///
     /// # Errors
     /// A model that cannot be loaded or saved.
@@ -55,13 +55,13 @@ impl ReweightMethod {
         name: &str,
         rule: Rule,
         (prompts, samples): (usize, usize),
-        (epochs, minibatches): (usize, usize),
+        (epochs, minibatch): (usize, usize),
         lr: Schedule,
     ) -> Result<Self> {
         let policy = lab.scratch(&format!("{name}-{}", std::process::id()));
         save_checkpoint(&policy, &lab.sft()?.trunk, None, &SaveOptions::default())?;
         let offline_pairs = 0;
-        Ok(Self { policy, rule, prompts, samples, epochs, minibatches, offline_pairs, lr })
+        Ok(Self { policy, rule, prompts, samples, epochs, minibatch, offline_pairs, lr })
     }
 
     /// The same with pairs of the data set mixed into each round: a group of two each.
@@ -244,7 +244,7 @@ impl ReweightMethod {
         let mut learner = Learner::new(bank, &lab.recipe.optimizer);
         let epochs = Epochs {
             items: rows.len(),
-            minibatch: rows.len().div_ceil(self.minibatches),
+            minibatch: self.minibatch,
             epochs: self.epochs,
             seed: lab.seed(&format!("update {}", turn.round)),
         };
@@ -291,7 +291,7 @@ impl ReweightMethod {
 }
 
 /// Optimizer steps of a value model in each round.
-const VALUE_STEPS: usize = 4;
+const VALUE_STEPS: usize = 2;
 
 /// Weighted responses, what weighing cost, and how the weights came out.
 struct Weighed {

@@ -40,7 +40,7 @@ pub use ppo::{
 pub use preference::{
     Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, Orpo, Pair, PairBatch, PairLoss, Preference,
     Side, SimPo, kto_baseline, kto_batch, pair_batch, ranked_pairs, reference_logprobs,
-    sequences_of, spin_pairs, with_reference,
+    sequences_fingerprint, sequences_of, spin_pairs, with_reference,
 };
 pub use readout::Readout;
 pub use reweight::{

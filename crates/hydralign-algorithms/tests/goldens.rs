@@ -164,7 +164,6 @@ impl Roles for PerRow<'_> {
                 Reading::Values(_) | Reading::PrefixValues(_) => pack("old_values"),
                 Reading::Score(_) => pack("score"),
                 reading => return Err(CoreError::MissingReading { reading }),
-                Reading::Entropy(_) => unreachable!("nobody asks"),
             };
             outputs.insert(request.reading, vector(&values));
         }

@@ -61,8 +61,8 @@ pub enum CoreError {
         /// The role that was read.
         role: Role,
     },
-    /// Action values of a critic without action heads.
-    #[error("the critic has no action heads")]
+    /// Action values of a critic without that action head.
+    #[error("the critic has no such action head")]
     NoActionHeads,
     /// A reward function returned the wrong number of scores.
     #[error("the reward returned {got} scores for {expected} episodes")]

@@ -34,46 +34,62 @@ impl ActionValues {
     }
 }
 
-/// Two action-value heads and their slowly following copies: what offline Q-learning needs (Snell et
-/// al. 2022).
+/// An action-value head, or two of them, with their slowly following copies: what offline Q-learning
+/// needs (Snell et al. 2022). A single one is enough to guide decoding.
 #[derive(Module, Debug)]
 pub struct ActionHeads {
-    first: ActionValues,
-    second: ActionValues,
-    first_target: ActionValues,
-    second_target: ActionValues,
+    first: Followed,
+    second: Option<Followed>,
+}
+
+/// A trained head and the copy that follows it.
+#[derive(Module, Debug)]
+struct Followed {
+    trained: ActionValues,
+    target: ActionValues,
 }
 
 impl ActionHeads {
     /// Fresh heads; the copies begin as what they follow.
-    pub(crate) fn fresh(hidden: usize, vocab: usize, seed: u64, device: &Device) -> Self {
-        let head = |name| ActionValues::fresh(hidden, vocab, sub_seed(seed, name), device);
-        let (first, second) = (head("first action head"), head("second action head"));
-        let (first_target, second_target) = (duplicate(&first, false), duplicate(&second, false));
-        Self { first, second, first_target, second_target }
+    pub(crate) fn fresh(
+        (hidden, vocab): (usize, usize),
+        twin: bool,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let head = |name| {
+            let trained = ActionValues::fresh(hidden, vocab, sub_seed(seed, name), device);
+            Followed { target: duplicate(&trained, false), trained }
+        };
+        Self { first: head("first action head"), second: twin.then(|| head("second action head")) }
     }
 
-    pub(crate) fn head(&self, head: ActionHead) -> &ActionValues {
+    /// A head; none if there is no second one.
+    pub(crate) fn head(&self, head: ActionHead) -> Option<&ActionValues> {
         match head {
-            ActionHead::First => &self.first,
-            ActionHead::Second => &self.second,
-            ActionHead::FirstTarget => &self.first_target,
-            ActionHead::SecondTarget => &self.second_target,
+            ActionHead::First => Some(&self.first.trained),
+            ActionHead::Second => self.second.as_ref().map(|h| &h.trained),
+            ActionHead::FirstTarget => Some(&self.first.target),
+            ActionHead::SecondTarget => self.second.as_ref().map(|h| &h.target),
         }
     }
 
-    /// The lesser of the two copies' values of every token, `[n, vocab]`.
+    /// The copy's value of every token, or the lesser of two, `[n, vocab]`.
     pub(crate) fn least_target(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let first = self.first_target.forward(hidden.clone(), Gradient::Off);
-        first.min_pair(self.second_target.forward(hidden, Gradient::Off))
+        let first = self.first.target.forward(hidden.clone(), Gradient::Off);
+        match &self.second {
+            Some(second) => first.min_pair(second.target.forward(hidden, Gradient::Off)),
+            None => first,
+        }
     }
 
     /// target ← α·trained + (1 − α)·target.
     pub(crate) fn follow(self, alpha: f64) -> Self {
-        let Self { first, second, first_target, second_target } = self;
-        let first_target = mix(&first, &first_target, alpha);
-        let second_target = mix(&second, &second_target, alpha);
-        Self { first, second, first_target, second_target }
+        let follow = |Followed { trained, target }| {
+            let target = mix(&trained, &target, alpha);
+            Followed { trained, target }
+        };
+        Self { first: follow(self.first), second: self.second.map(follow) }
     }
 }
 

@@ -76,15 +76,15 @@ impl ModelBank {
         }
     }
 
-    /// The same bank with fresh action-value heads on its critic, trained and followed by copies. The
-    /// placement's counts do not include them.
+    /// The same bank with a fresh action-value head on its critic, or two if `twin`, trained and
+    /// followed by copies. The placement's counts do not include them.
     ///
     /// # Errors
     /// A placement without a critic.
-    pub fn with_action_heads(mut self, seed: u64) -> Result<Self, ModelError> {
+    pub fn with_action_heads(mut self, twin: bool, seed: u64) -> Result<Self, ModelError> {
         let trunk = self.placement.view(Role::Critic)?.trunk;
         let shape = &self.trunks[trunk].architecture.shape;
-        let heads = ActionHeads::fresh(shape.width(), shape.vocab, seed, &self.device());
+        let heads = ActionHeads::fresh((shape.width(), shape.vocab), twin, seed, &self.device());
         self.action_heads = Some(heads);
         Ok(self)
     }

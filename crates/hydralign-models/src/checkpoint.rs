@@ -1,7 +1,9 @@
 use crate::files::TensorFiles;
 use crate::load::Loader;
 use crate::{Adapter, ModelError, ScalarHead, Trunk, family, files};
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use hydralign_core::Fingerprint;
 use std::path::Path;
 
 /// A model as a run starts from it: a trunk and what came with it. All of it frozen; the bank
@@ -14,6 +16,36 @@ pub struct Checkpoint {
     pub adapter: Option<Adapter>,
     /// The reward head (`score.weight`).
     pub reward_head: Option<ScalarHead>,
+}
+
+impl Checkpoint {
+    /// A name that is the same exactly if all numbers of trunk and adapter are, and the architecture:
+    /// for caches of what the model has said.
+    ///
+    /// Every tensor is copied to the host once, one at a time.
+    pub fn fingerprint(&self) -> String {
+        let mut fingerprint = Fingerprint::new("hydralign checkpoint");
+        fingerprint.text(&format!("{:?}", self.trunk.architecture()));
+        self.trunk.visit(&mut Hashed(&mut fingerprint));
+        fingerprint.text(if self.adapter.is_some() { "adapter" } else { "no adapter" });
+        if let Some(adapter) = &self.adapter {
+            for pair in adapter.blocks.iter().flatten() {
+                fingerprint.numbers(&pair.iter().map(|p| p.scale as f32).collect::<Vec<_>>());
+            }
+            adapter.visit(&mut Hashed(&mut fingerprint));
+        }
+        fingerprint.finish()
+    }
+}
+
+struct Hashed<'a>(&'a mut Fingerprint);
+
+impl ModuleVisitor for Hashed<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let data = param.val().without_autodiff().into_data();
+        self.0.text(&format!("{:?}", data.shape()));
+        self.0.numbers(&data.iter::<f32>().collect::<Vec<_>>());
+    }
 }
 
 /// Loads a Hugging Face folder: `config.json` and `model.safetensors` or its shards.

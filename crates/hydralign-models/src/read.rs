@@ -99,8 +99,8 @@ impl ModelBank {
         hidden: Tensor<2>,
         gradient: Gradient,
     ) -> Result<Tensor<2>, CoreError> {
-        let heads = self.action_heads.as_ref().ok_or(CoreError::NoActionHeads)?;
-        Ok(heads.head(head).forward(hidden, gradient))
+        let head = self.action_heads.as_ref().and_then(|heads| heads.head(head));
+        Ok(head.ok_or(CoreError::NoActionHeads)?.forward(hidden, gradient))
     }
 
     fn scalar(

@@ -51,7 +51,7 @@ fn prefix_values_are_values_one_token_later() {
 /// What decoding answers for each token is what is read of the token that followed.
 #[test]
 fn decoding_and_reading_agree_on_action_values() {
-    let bank = bank().with_action_heads(3).unwrap();
+    let bank = bank().with_action_heads(true, 3).unwrap();
     let read_of = |head| read(&bank, Reading::ActionValue(head));
     let (first, second) = (read_of(ActionHead::FirstTarget), read_of(ActionHead::SecondTarget));
     assert_eq!(first, read_of(ActionHead::First), "copies begin as what they follow");
@@ -86,7 +86,7 @@ impl ModuleMapper for Shift {
 
 #[test]
 fn targets_follow_by_alpha() {
-    let bank = bank().with_action_heads(3).unwrap().map(&mut Shift);
+    let bank = bank().with_action_heads(true, 3).unwrap().map(&mut Shift);
     let value = |bank: &ModelBank, head| read(bank, Reading::ActionValue(head));
     let target = |bank: &ModelBank| value(bank, ActionHead::SecondTarget);
     let (trained, stale) = (value(&bank, ActionHead::Second), target(&bank));
@@ -108,6 +108,11 @@ fn a_bank_without_heads_or_critic_says_so() {
     let error = bank.read(&[Request::constant(reading)], &rows()).unwrap_err();
     assert!(matches!(error, CoreError::NoActionHeads));
     assert!(matches!(bank.prefill(Role::Critic, &[&[1]], 1), Err(CoreError::NoActionHeads)));
+    let single = bank.with_action_heads(false, 3).unwrap();
+    assert_eq!(read(&single, reading).len(), 4);
+    assert!(single.prefill(Role::Critic, &[&[1]], 1).is_ok());
+    let second = Request::constant(Reading::ActionValue(ActionHead::Second));
+    assert!(matches!(single.read(&[second], &rows()), Err(CoreError::NoActionHeads)));
     let actor = ModelBank::frozen(load("llama"));
-    assert!(matches!(actor.with_action_heads(0), Err(ModelError::Placement(_))));
+    assert!(matches!(actor.with_action_heads(true, 0), Err(ModelError::Placement(_))));
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod cache;
 mod config;
 mod error;
 mod escape;
@@ -15,6 +16,7 @@ mod stats;
 mod stop;
 mod table;
 
+pub use cache::NumberCache;
 pub use config::{load_toml, save_toml};
 pub use error::RunError;
 pub use folder::{Overwrite, RunFolder, write_atomic, write_dir_atomic};

@@ -23,6 +23,6 @@ pub use kto::{Kto, KtoBatch, KtoExample, kto_baseline, kto_batch};
 pub use loss::{PairLoss, Preference, Side};
 pub use online::ranked_pairs;
 pub use orpo::Orpo;
-pub use reference::{reference_logprobs, sequences_of, with_reference};
+pub use reference::{reference_logprobs, sequences_fingerprint, sequences_of, with_reference};
 pub use simpo::SimPo;
 pub use spin::spin_pairs;

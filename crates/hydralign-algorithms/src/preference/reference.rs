@@ -1,7 +1,7 @@
 use super::Pair;
 use super::batch::sum_row;
 use crate::Readout;
-use hydralign_core::{CoreError, Reading, Roles, Sequence};
+use hydralign_core::{CoreError, Fingerprint, Reading, Roles, Sequence};
 
 /// log π_ref of each sequence, summed over its tokens: one sweep, after which the reference model is
 /// no longer needed.
@@ -25,6 +25,17 @@ pub fn reference_logprobs<M: Roles + ?Sized>(
 /// The sequences of pairs in the order of [`with_reference`]: chosen and rejected, pair by pair.
 pub fn sequences_of(pairs: &[Pair]) -> Vec<Sequence> {
     pairs.iter().flat_map(|p| [p.chosen.clone(), p.rejected.clone()]).collect()
+}
+
+/// A name that is the same exactly if the sequences are, in their order: with the fingerprint of the
+/// reference's checkpoint, adapter included, the key under which its log-probabilities may be kept.
+pub fn sequences_fingerprint(sequences: &[Sequence]) -> String {
+    let mut fingerprint = Fingerprint::new("hydralign sequences");
+    for sequence in sequences {
+        fingerprint.tokens(&sequence.prompt);
+        fingerprint.tokens(&sequence.response);
+    }
+    fingerprint.finish()
 }
 
 /// The pairs with log π_ref of their [`sequences_of`].
