@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Every crate and the crates that it may use, from the bottom up: a crate may use only
 /// crates above its own line.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("hydralign-placement", &[]),
     ("hydralign-advantage", &[]),
     ("hydralign-memory", &["placement"]),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("hydralign-kernels", &["core"]),
     ("hydralign-models", &["placement", "core", "kernels"]),
     ("hydralign-data", &["core"]),
+    ("hydralign-rewards", &["core", "data"]),
     ("hydralign-rollout", &["core", "kernels"]),
     ("hydralign-algorithms", &["placement", "advantage", "core", "rollout", "kernels"]),
     ("hydralign-runs", &["placement", "memory", "advantage", "core", "rollout", "algorithms"]),
@@ -34,6 +35,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "kernels",
     "models",
     "data",
+    "rewards",
     "rollout",
     "algorithms",
     "runs",

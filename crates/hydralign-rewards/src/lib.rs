@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod answers;
+mod each;
+mod error;
+mod exact;
+mod format;
+#[cfg(feature = "judge")]
+pub mod judge;
+mod latex;
+mod length;
+mod matches;
+mod number;
+mod numeric;
+mod pattern;
+mod scan;
+mod text;
+mod weighted;
+
+pub use answers::Answers;
+pub use error::RewardError;
+pub use exact::ExactMatch;
+pub use format::Format;
+pub use length::LengthReward;
+pub use matches::Matches;
+pub use number::Number;
+pub use numeric::NumericAnswer;
+pub use text::{OfText, TextReward};
+pub use weighted::WeightedSum;
