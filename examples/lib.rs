@@ -10,6 +10,7 @@ pub mod methods;
 pub mod model;
 pub mod recipe;
 pub mod report;
+pub mod setup;
 pub mod stages;
 pub mod task;
 pub mod tensor_spool;

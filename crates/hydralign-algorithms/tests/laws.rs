@@ -5,10 +5,11 @@ mod common;
 use burn::tensor::{Device, Tensor};
 use common::{Table, any_batch, host, vector};
 use hydralign_algorithms::{
-    AlgorithmError, HydraSft, HydraSftConfig, Learner, Nll, OptimizerConfig, PairWeights, Pairwise,
-    PairwiseConfig, PpoBatch, PpoConfig, PpoObjective, TokenWeights,
+    AlgorithmError, DynamicSampling, HydraSft, HydraSftConfig, Learner, Nll, OptimizerConfig,
+    PairWeights, Pairwise, PairwiseConfig, PpoBatch, PpoConfig, PpoObjective, SuperHf,
+    TokenWeights, WeightedSequence, superhf_batch,
 };
-use hydralign_core::{Objective, Roles};
+use hydralign_core::{Episode, Objective, Roles, Sequence};
 
 const LOGPROBS: [f32; 6] = [-1.3, -0.2, -2.4, -0.7, -1.9, -0.4];
 const VALUES: [f32; 6] = [0.3, -0.8, 1.4, 0.1, -0.5, 0.9];
@@ -156,4 +157,62 @@ fn settings_out_of_range_are_named() {
         let text = config.validate().unwrap_err().to_string();
         assert!(text.contains(field), "{text}");
     }
+}
+
+/// SuperHF at its reference is plain supervised learning; away from it the penalty pulls back.
+#[test]
+fn superhf_is_supervised_learning_that_stays_near_the_start() {
+    let row = |weight| {
+        let sequence = Sequence { prompt: vec![0], response: vec![0; 6] };
+        WeightedSequence::uniform(sequence, weight)
+    };
+    let at = |references: Vec<f32>| {
+        superhf_batch(&[(row(1.0), references), (row(0.0), vec![-9.0; 6])], 4, &Device::flex())
+            .unwrap()
+    };
+    let model = table();
+    let gradient = |objective: &SuperHf, references: Vec<f32>| {
+        let batches = at(references);
+        assert_eq!((batches.len(), batches[0].0.rows()), (1, 1), "rows of weight 0 are not read");
+        let gradients = loss(objective, &model, &batches[0].1).backward();
+        host(model.logprobs.val().grad(&gradients).unwrap())
+    };
+    let superhf = SuperHf { kl_coef: 0.5 };
+    let plain: Vec<f64> = vec![-1.0 / 6.0; 6];
+    common::assert_close("at the start", &gradient(&superhf, LOGPROBS.to_vec()), &plain, 1e-6);
+    let far = gradient(&superhf, LOGPROBS.map(|l| l - 1.0).to_vec());
+    assert!(
+        far.iter().zip(&plain).all(|(g, p)| g > p),
+        "tokens that became likelier are held back"
+    );
+    check_gradients(&superhf, &at(LOGPROBS.map(|l| l + 0.4).to_vec())[0].1);
+}
+
+/// Dynamic sampling asks for what is missing, keeps groups with unequal scores, and gives up at last.
+#[test]
+fn dynamic_sampling_draws_until_groups_can_teach() {
+    let group = |scores: &[f32]| (Vec::<Episode>::new(), scores.to_vec());
+    let sampling = DynamicSampling { groups: 3, rounds: 4 };
+    let mut asked = Vec::new();
+    let found = sampling
+        .collect::<AlgorithmError>(|round, missing| {
+            asked.push((round, missing));
+            Ok(match round {
+                0 => vec![group(&[1.0, 1.0]), group(&[0.0, 1.0]), group(&[2.0, 2.0])],
+                _ => vec![group(&[0.0, 1.0]), group(&[1.0, 0.0]), group(&[0.5, 0.2])],
+            })
+        })
+        .unwrap();
+    assert_eq!(asked, [(0, 3), (1, 2)]);
+    assert_eq!((found.groups.len(), found.drawn), (3, 6));
+    assert_eq!(found.scores, [[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]);
+    let mut rounds = 0;
+    let none = sampling.collect::<AlgorithmError>(|_, _| {
+        rounds += 1;
+        Ok(vec![group(&[1.0, 1.0])])
+    });
+    assert!(matches!(none, Err(AlgorithmError::Empty { .. })));
+    assert_eq!(rounds, 4);
+    let zero = DynamicSampling { groups: 0, rounds: 1 };
+    assert!(zero.collect::<AlgorithmError>(|_, _| Ok(Vec::new())).is_err());
 }

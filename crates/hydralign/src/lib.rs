@@ -9,12 +9,16 @@ pub use hydralign_kernels as kernels;
 pub use hydralign_memory as memory;
 pub use hydralign_models as models;
 pub use hydralign_placement as placement;
+pub use hydralign_rewards as rewards;
 pub use hydralign_rollout as rollout;
 pub use hydralign_runs as runs;
 
 /// What most programs need.
 pub mod prelude {
-    pub use crate::algorithms::{HydraSft, Learner, Nll, OptimizerConfig, Ppo, PpoConfig};
+    pub use crate::algorithms::{
+        CriticFree, CriticFreeConfig, Dpo, HydraSft, Learner, Nll, OptimizerConfig, Pair, PairLoss,
+        Ppo, PpoConfig, Preference, Reweighting,
+    };
     pub use crate::core::{
         Episode, Observer, Phase, Reading, Request, Reward, Role, Roles, Sequence, Stats,
         TokenBatch,

@@ -54,6 +54,8 @@ pub struct PolicyBatch {
     pub advantages: Tensor<1>,
     /// The weight of each token, by [`Aggregation`](super::Aggregation).
     pub weights: Tensor<1>,
+    /// One over the tokens of the whole minibatch: the weight of a token in statistics.
+    pub share: f64,
     /// Where responses begin and end.
     pub rows: Rows,
 }
@@ -62,9 +64,8 @@ pub struct PolicyBatch {
 ///
 /// L = Σ_t w_t·[ surrogate(A_t, ρ_t) + c·k3_t ]
 ///
-/// Statistics, each Σ_t w_t·x_t divided by Σ_t w_t over what the *rollout's* weights add up to is not
-/// taken: they are means where the weights add up to 1 (all aggregations but `constant` and
-/// `sequence_sum`). `policy_loss`; `clip_fraction`; `approx_kl` = E[ρ − 1 − log ρ]; `ratio`; `kl_loss`.
+/// Statistics: `policy_loss`, with the weights of the loss; and means over the tokens of the minibatch,
+/// whatever the weights: `clip_fraction`, `approx_kl` = E[ρ − 1 − log ρ], `ratio`, `kl_loss`.
 #[derive(Clone, Debug)]
 pub struct PolicyGradient {
     /// Settings.
@@ -90,18 +91,19 @@ impl Objective for PolicyGradient {
         let mut value = mean(terms);
         let flat = ratio.clone().without_autodiff();
         let kl = flat.clone().sub_scalar(1.0).sub(log_ratio.without_autodiff());
+        let share = |x: Tensor<1>| x.sum().mul_scalar(batch.share);
         let mut stats = vec![
             ("policy_loss", value.clone()),
-            ("clip_fraction", mean(clipped)),
-            ("approx_kl", mean(kl)),
-            ("ratio", mean(flat)),
+            ("clip_fraction", share(clipped)),
+            ("approx_kl", share(kl)),
+            ("ratio", share(flat)),
         ];
         if self.config.kl_loss.coef > 0.0 {
             let reference = batch.ref_logprobs.clone();
             let reference = reference.ok_or(CoreError::MissingReading { reading: REFERENCE })?;
-            let kl = mean(k3_in_loss(logprobs, reference, &ratio, self.config.kl_loss));
-            value = value.add(kl.clone().mul_scalar(self.config.kl_loss.coef));
-            stats.push(("kl_loss", kl));
+            let kl = k3_in_loss(logprobs, reference, &ratio, self.config.kl_loss);
+            stats.push(("kl_loss", share(kl.clone().without_autodiff())));
+            value = value.add(mean(kl).mul_scalar(self.config.kl_loss.coef));
         }
         Ok(Loss { value, stats })
     }

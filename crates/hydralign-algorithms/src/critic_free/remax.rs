@@ -8,6 +8,10 @@ impl CriticFreeConfig {
     ///
     /// w is one over the tokens of the batch, γ = 0.99 and β = 0.05 as in the authors' scripts. It
     /// needs one response per prompt, and a greedy one beside it.
+    ///
+    /// The authors' code departs from the equation, and this follows the equation, as verl does: in
+    /// the code R_t holds the KL of token t alone, one more factor γ, and the difference of the scores is
+    /// clipped to ±5.
     pub fn remax() -> Self {
         let baseline = ReturnBaseline::Greedy;
         Self {

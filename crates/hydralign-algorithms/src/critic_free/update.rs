@@ -47,6 +47,7 @@ impl CriticFree {
         device: &Device,
     ) -> Result<Vec<(TokenBatch, PolicyBatch)>, CoreError> {
         let lengths: Vec<usize> = samples.iter().map(|s| s.episode.response.len()).collect();
+        let share = 1.0 / lengths.iter().sum::<usize>() as f64;
         let weight_of = self.config.aggregation.weights(&lengths);
         let weigh = |(s, w): (&&GroupSample, f64)| {
             let cut = self.config.mask_truncated && s.episode.finish == Finish::Length;
@@ -70,6 +71,7 @@ impl CriticFree {
                     ref_logprobs: referred.then(|| pack(|s| &s.ref_logprobs)),
                     advantages: pack(|s| &s.advantages),
                     weights: vector(spread.collect(), device),
+                    share,
                     rows: Rows::new(&lengths, device),
                 };
                 Ok((tokens, batch))

@@ -48,11 +48,11 @@ pub(crate) fn scores(content: &str, expected: usize, scale: Scale) -> Result<Vec
     checked.collect()
 }
 
-/// The value of a key in the first complete JSON object that has it: bare, in a fence, or after
-/// prose.
+/// The value of a key in the last complete JSON object that has it: bare, in a fence, or after
+/// prose. The last, for a judge may quote what it judges before it answers.
 pub(crate) fn object_with(content: &str, key: &str) -> Option<Value> {
     let answer = after_thoughts(content);
-    answer.match_indices('{').find_map(|(at, _)| {
+    answer.match_indices('{').collect::<Vec<_>>().into_iter().rev().find_map(|(at, _)| {
         let mut values = serde_json::Deserializer::from_str(&answer[at..]).into_iter();
         let object: Map<String, Value> = values.next()?.ok()?;
         object.get(key).cloned()
@@ -75,7 +75,7 @@ mod tests {
         for text in [
             r#"{"scores": [1, 2.5]}"#,
             "```json\n{\"scores\": [1, 2.5]}\n```",
-            "The set {1, 2} {\"a\": 1} matters. {\"scores\": [1, 2.5]} So {\"scores\": []}.",
+            "The set {1, 2} {\"a\": 1} matters. It says {\"scores\": [9]}. {\"scores\": [1, 2.5]} {",
             r#"{"result": {"scores": [1.0, 25e-1]}}"#,
             "<think>{\"scores\": [9, 9]}?</think> {\"why\": \"é }{ \\\"\", \"scores\": [1, 2.5]}",
         ] {
