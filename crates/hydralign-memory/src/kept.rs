@@ -60,7 +60,9 @@ impl Sizes {
 /// x ← x + W_o·softmax(q·kᵀ/√d)·v, x ← x + W_down·(silu(W_gate·x̂)·W_up·x̂), each on the
 /// root-mean-square norm x̂. `trunk_trained` says whether the block's own weights are trained,
 /// `adapter` which low-rank pairs are. What is tracked starts at the first trained weight; in
-/// the first block of a run with adapters a little less is kept than this says.
+/// the first block of a run with adapters a little less is kept than this says. Blocks of other
+/// families (learned positions, layer norms with biases, parallel residuals, ungated feed-forward)
+/// are counted by the same table, with their own widths and projections: an estimate for them.
 ///
 /// # Errors
 /// [`MemoryError::Overflow`].

@@ -1,0 +1,170 @@
+//! The short recipes and the comparison as their users run them.
+
+use hydralign_examples::base_model_dir;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs a program of this package, which `cargo test` builds beside its tests, in a folder.
+fn run(folder: &Path, name: &str, args: &[&str]) -> Output {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().with_file_name("examples").join(name);
+    assert!(path.exists(), "{}: run `cargo test --workspace`", path.display());
+    let mut command = Command::new(path);
+    command.args(args).current_dir(folder).env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+fn good(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn fault(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_recipe_runs_on_the_shipped_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipes: [(&str, &[&str]); 7] = [
+        ("dpo", &["--smoke"]),
+        ("dpo", &["--smoke", "--loss", "orpo"]),
+        ("kto", &["--smoke"]),
+        (
+            "spr",
+            &["--smoke", "--iterations", "2", "--prompts-per-iteration", "4", "--beta", "ess=0.5"],
+        ),
+        ("grpo", &["--smoke", "--iterations", "2", "--method", "remax"]),
+        ("best_of_n", &["--smoke", "--n", "2", "--train", "--train-prompts", "8"]),
+        ("custom_algorithm", &["--smoke"]),
+    ];
+    for (name, args) in recipes {
+        let text = good(&run(folder.path(), name, args));
+        assert!(text.contains("gold score"), "{name}: {text}");
+        if name != "custom_algorithm" {
+            let saved = folder.path().join(format!("runs/{name}-0/model/model.safetensors"));
+            assert!(saved.exists(), "{name}");
+        }
+    }
+    // The same model and data again: the references are where the first run left them.
+    let again = good(&run(folder.path(), "dpo", &["--smoke"]));
+    assert!(again.contains("128 reference log-probabilities found on disk"), "{again}");
+}
+
+/// Files of a user, with the shipped base model as policy.
+fn own_files(folder: &Path) -> Vec<(String, PathBuf)> {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        (format!("--{}", name.split('.').next().unwrap()), path)
+    };
+    vec![
+        write(
+            "preferences.jsonl",
+            "{\"prompt\": \"Guest Mira is sad and asks for tea.\\nReply:\", \"chosen\": \" Here is your tea.\", \"rejected\": \" Now go away!\"}\n\
+             {\"prompt\": \"Guest Tom is busy and asks for jam.\\nReply:\", \"chosen\": \" Take care!\", \"rejected\": \" Here is your wax.\"}\n",
+        ),
+        write(
+            "labels.jsonl",
+            "{\"prompt\": \"Guest Mira is sad and asks for tea.\\nReply:\", \"completion\": \" Here is your tea.\", \"label\": true}\n\
+             {\"prompt\": \"Guest Tom is busy and asks for jam.\\nReply:\", \"completion\": \" Here is your wax.\", \"label\": false}\n",
+        ),
+    ]
+}
+
+#[test]
+fn recipes_take_the_user_s_own_model_and_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = base_model_dir();
+    for (name, (flag, file)) in ["dpo", "kto"].iter().zip(own_files(folder.path())) {
+        let out = folder.path().join(format!("{name}-out"));
+        let args = [
+            "--model",
+            model.to_str().unwrap(),
+            &flag,
+            file.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        good(&run(folder.path(), name, &args));
+        let saved = hydralign::models::load_checkpoint(
+            &out.join("model"),
+            &hydralign::burn::tensor::Device::flex(),
+        );
+        assert!(saved.is_ok(), "{name}");
+        assert!(out.join("model/tokenizer.json").exists());
+        let again = fault(&run(folder.path(), name, &args));
+        assert!(again.contains("is not empty"), "{again}");
+    }
+}
+
+#[test]
+fn wrong_input_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = base_model_dir();
+    let model = model.to_str().unwrap();
+    let cases: [(&str, &[&str], &str); 9] = [
+        ("dpo", &["--beta", "0"], "--beta must be above 0"),
+        ("dpo", &["--model", model], "--preferences FILE"),
+        ("dpo", &["--model", "nowhere", "--preferences", "x"], "nowhere"),
+        ("spr", &["--beta", "x"], "--beta x"),
+        ("spr", &["--samples", "1"], "--samples must be at least 2"),
+        ("spr", &["--model", model], "--reward DIR is needed"),
+        ("grpo", &["--model", model, "--reward", model], "no `score.weight`"),
+        ("best_of_n", &["--n", "0"], "--n must be at least 1"),
+        ("kto", &["--model", model, "--max-new-tokens", "100000"], "leaves no room"),
+    ];
+    for (name, args, wanted) in cases {
+        let text = fault(&run(folder.path(), name, args));
+        assert!(text.contains(wanted), "{name} {args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_comparison_goes_on_where_it_was_stopped_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let compare = |methods: &str| {
+        let args = ["--smoke", "--seeds", "0,1", "--out", "out", "--methods", methods];
+        good(&run(folder.path(), "compare", &args))
+    };
+    compare("dpo");
+    let results = folder.path().join("out/results");
+    let before = std::fs::read(results.join("dpo-1.json")).unwrap();
+    let text = compare("dpo,spr:beta=0.2,spr:beta=1,awr,best_of_4");
+    assert!(!text.contains("seed 0, dpo"), "it is there already: {text}");
+    assert!(text.contains("seed 1, spr:beta=0.2"));
+    assert_eq!(std::fs::read(results.join("dpo-1.json")).unwrap(), before);
+    let outcome: Value =
+        serde_json::from_slice(&std::fs::read(results.join("spr_beta_0.2-0.json")).unwrap())
+            .unwrap();
+    assert_eq!(outcome["error"], Value::Null);
+    let last = &outcome["points"][outcome["at_tokens"].as_u64().unwrap() as usize];
+    assert!(last["tokens"].as_u64().unwrap() >= 512, "{last}");
+    assert!(outcome["phases"].as_array().unwrap().iter().any(|p| p["peak"].as_u64() > Some(0)));
+    let page = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    for part in ["<svg", "Sensitivity to β", "spr:beta=0.2", "best_of_4", "Memory and time"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for outside in [" src=", " href=", "<script", "<link", "@import"] {
+        assert!(!page.contains(outside), "the page holds everything that it shows: {outside}");
+    }
+    let markdown = std::fs::read_to_string(folder.path().join("out/report.md")).unwrap();
+    assert!(markdown.contains("| dpo"), "{markdown}");
+}
+
+#[test]
+fn a_comparison_refuses_what_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, wanted) in [
+        (&["--methods", "sprr"][..], "unknown method `sprr`"),
+        (&["--methods", "spr:gamma=1"], "unknown setting `gamma`"),
+        (&["--tokens", "0"], "must be above 0"),
+        (&["--report"], "no results yet"),
+    ] {
+        let text = fault(&run(folder.path(), "compare", args));
+        assert!(text.contains(wanted), "{args:?}: {text}");
+    }
+    assert!(good(&run(folder.path(), "compare", &["--list"])).contains("spr_token"));
+}
