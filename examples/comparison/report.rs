@@ -129,19 +129,46 @@ impl Section {
 
 fn sections(outcomes: &[Outcome]) -> Result<Vec<Section>> {
     let all = summaries(outcomes);
+    let gflops = |p: &Point| p.flops / 1e9;
+    let (tokens, kl) = (|p: &Point| p.tokens as f64, |p: &Point| p.kl);
+    let (gold, reward) = (|p: &Point| p.gold, |p: &Point| p.reward);
+    let gold_flops = over(&all, ("gold score", gold), ("Gflop", gflops), true);
+    let sampling: Vec<Summary> = summaries(outcomes).into_iter().filter(samples).collect();
+    let gold_tokens = over(&sampling, ("gold score", gold), ("tokens", tokens), true);
+    let nats = "KL, nats per response";
+    let frontier = over(&all, ("gold score", gold), (nats, kl), false);
+    let reward_frontier = over(&all, ("reward model's score", reward), (nats, kl), false);
     let mut sections = vec![
         Section::new("Quality", "quality", introduction(outcomes)).table(quality(&all)?),
         Section::new("Faults and what does not improve", "faults", faults(outcomes, &all)),
-        Section::new("Gold score over operations", "gold-flops", "Mean over seeds, one standard deviation as a band.")
-            .plot(&over(&all, "gold score", "Gflop", |p| p.flops / 1e9, |p| p.gold, |_| true))?,
+        Section::new(
+            "Gold score over operations",
+            "gold-flops",
+            "Mean over seeds, one standard deviation as a band.",
+        )
+        .plot(&gold_flops)?,
         Section::new("Gold score over sampled tokens", "gold-tokens", "Methods that sample.")
-            .plot(&over(&all, "gold score", "tokens", |p| p.tokens as f64, |p| p.gold, samples))?,
-        Section::new("Gold score over KL", "frontier", "How far a policy goes from the fine-tuned model, and what it gains.")
-            .plot(&over(&all, "gold score", "KL, nats per response", |p| p.kl, |p| p.gold, |_| true))?,
-        Section::new("Reward over KL", "reward-frontier", "The reward model's view of the same: where it rises and the gold score falls, the reward is exploited.")
-            .plot(&over(&all, "reward model's score", "KL, nats per response", |p| p.kl, |p| p.reward, |_| true))?,
-        Section::new("Memory and time", "cost", "Highest bytes of each phase above what was live before the run, exact, the largest of the seeds. Seconds and CPU seconds are of the whole run, evaluation left out.")
-            .table(cost(&all)?),
+            .plot(&gold_tokens)?,
+        Section::new(
+            "Gold score over KL",
+            "frontier",
+            "How far a policy goes from the fine-tuned model, and what it gains. Means over seeds.",
+        )
+        .plot(&frontier)?,
+        Section::new(
+            "Reward over KL",
+            "reward-frontier",
+            "The reward model's view of the same: where it rises and the gold score falls, the \
+             reward is exploited.",
+        )
+        .plot(&reward_frontier)?,
+        Section::new(
+            "Memory and time",
+            "cost",
+            "Highest bytes of each phase above what was live before the run, exact, the largest of \
+             the seeds. Seconds and CPU seconds are of the whole run, evaluation left out.",
+        )
+        .table(cost(&all)?),
     ];
     let ablation = ablation(&all)?;
     sections.extend(ablation.map(|table| {
@@ -255,19 +282,18 @@ fn samples(s: &Summary) -> bool {
     s.runs.iter().any(|o| o.end().is_some_and(|p| p.tokens > 0))
 }
 
-/// One panel per family: `y` over `x` of the methods without settings of their own.
+/// One panel per family: a number over another of the methods without settings of their own.
 fn over(
     all: &[Summary],
-    y_label: &str,
-    x_label: &str,
-    x: impl Fn(&Point) -> f64,
-    y: impl Fn(&Point) -> f64,
-    keep: impl Fn(&Summary) -> bool,
+    (y_label, y): (&str, impl Fn(&Point) -> f64),
+    (x_label, x): (&str, impl Fn(&Point) -> f64),
+    banded: bool,
 ) -> Vec<LinePlot> {
     let mut plots = Vec::new();
     for (title, methods) in FAMILIES {
-        let own = |s: &&Summary| methods.contains(&s.variant.as_str()) && keep(s);
-        let series: Vec<Series> = all.iter().filter(own).filter_map(|s| s.series(&x, &y)).collect();
+        let own = |s: &&Summary| methods.contains(&s.variant.as_str());
+        let series: Vec<Series> =
+            all.iter().filter(own).filter_map(|s| s.series(&x, &y, banded)).collect();
         if !series.is_empty() {
             plots.push(LinePlot {
                 title: title.to_owned(),

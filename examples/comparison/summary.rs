@@ -41,11 +41,13 @@ impl Summary<'_> {
         (mean(&values).unwrap_or(f64::NAN), sample_std(&values))
     }
 
-    /// A line through the mean points over seeds: the k-th measurements belong together.
+    /// A line through the mean points over seeds: the k-th measurements belong together. A band
+    /// needs an `x` that only grows.
     pub(super) fn series(
         &self,
         x: &impl Fn(&Point) -> f64,
         y: &impl Fn(&Point) -> f64,
+        banded: bool,
     ) -> Option<Series> {
         let common = self.runs.iter().map(|o| o.points.len()).min()?;
         let at = |k: usize, of: &dyn Fn(&Point) -> f64| -> Vec<f64> {
@@ -55,7 +57,7 @@ impl Summary<'_> {
         let ys: Vec<f64> = (0..common).filter_map(|k| mean(&at(k, y))).collect();
         let band = (0..common).map(|k| sample_std(&at(k, y)).unwrap_or(f64::NAN)).collect();
         let mut series = Series::new(&self.variant, xs, ys);
-        series.band = Some(band);
+        series.band = banded.then_some(band);
         Some(series)
     }
 }

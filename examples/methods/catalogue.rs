@@ -187,7 +187,8 @@ fn reweighting(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<Rewe
         "spr_loo" => with(Normaliser::LeaveOneOut),
         "spr_max" => with(Normaliser::Max),
         "spr_learned" => Rule::LearnedValue(spr, Linex { temperature: beta, ..Linex::default() }),
-        "spr_token" => Rule::Tokens { temperature: beta },
+        // Each token is tilted, so the same β goes further than on whole responses.
+        "spr_token" => Rule::Tokens { temperature: settings.beta.unwrap_or(2.0) },
         "awr" => Rule::Weights(Reweighting::awr(fixed)),
         "rwr" => Rule::Weights(Reweighting::rwr(fixed)),
         "raft" => Rule::Choice(Selection::Best),

@@ -12,8 +12,8 @@ mod ppo;
 mod preference;
 mod readout;
 mod reweight;
+mod rollout_readings;
 mod rows;
-mod scores;
 mod settings;
 mod supervised;
 mod updates;
@@ -47,8 +47,8 @@ pub use reweight::{
     Linex, LinexBatch, Reweighted, Reweighting, SuperHf, SuperHfBatch, Temperature,
     WeightedSequence, best_of, kept, linex_batch, superhf_batch, token_weights, weighted_batch,
 };
+pub use rollout_readings::scores_of;
 pub use rows::Rows;
-pub use scores::scores_of;
 pub use supervised::{Epochs, train_minibatches};
 pub use updates::UpdateReport;
 pub use value::{

@@ -1,12 +1,11 @@
 use super::credit::Earned;
 use super::{CreditRule, CriticFree, ReturnBaseline};
-use crate::scores::{check_scores, scores_of};
+use crate::rollout_readings::{RolloutReadings, check_scores, scores_of};
 use crate::{AlgorithmError, Readout};
 use hydralign_advantage::{mean_sequence_kl, shape_rewards};
 use hydralign_core::{Episode, Finish, Observer, Phase, Reading, Reward, Role, Roles, Sequence};
 use hydralign_rollout::SamplerConfig;
 
-const ACTOR: Reading = Reading::Logprobs(Role::Actor);
 const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
 const SCORE: Reading = Reading::Score(Role::Reward);
 
@@ -111,26 +110,12 @@ impl CriticFree {
         sampler: &SamplerConfig,
         reward: Option<&dyn Reward>,
     ) -> Result<Vec<GroupSample>, AlgorithmError> {
-        let recorded = sampler.temperature == 1.0;
         let referred = self.config.needs_reference();
-        let mut readings = Vec::new();
-        readings.extend(referred.then_some(REFERENCE));
-        readings.extend((!recorded).then_some(ACTOR));
-        readings.extend(reward.is_none().then_some(SCORE));
-        let sequences: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
+        let others = if referred { &[REFERENCE][..] } else { &[] };
         let rows = self.config.score_batch;
-        let mut read = Readout::of(model, &sequences, &readings, sampler.temperature, rows)?;
-        let scores = match reward {
-            Some(reward) => scores_of(reward, &episodes)?,
-            None => read.take(SCORE)?.concat(),
-        };
-        check_scores(&scores)?;
-        let old = match recorded {
-            true => episodes.iter().map(|e| e.policy_logprobs.clone()).collect(),
-            false => read.take(ACTOR)?,
-        };
+        let mut read = RolloutReadings::of(model, &episodes, sampler, reward, others, rows)?;
         let reference = match referred {
-            true => read.take(REFERENCE)?,
+            true => read.others.take(REFERENCE)?,
             false => vec![Vec::new(); episodes.len()],
         };
         let sample = |(((episode, old_logprobs), ref_logprobs), score)| GroupSample {
@@ -141,7 +126,7 @@ impl CriticFree {
             kl: Vec::new(),
             advantages: Vec::new(),
         };
-        Ok(episodes.into_iter().zip(old).zip(reference).zip(scores).map(sample).collect())
+        Ok(episodes.into_iter().zip(read.old).zip(reference).zip(read.scores).map(sample).collect())
     }
 
     fn greedy_scores<M: Roles>(

@@ -1,14 +1,12 @@
 use super::Ppo;
-use crate::scores::{check_scores, scores_of};
-use crate::{AlgorithmError, Readout};
+use crate::AlgorithmError;
+use crate::rollout_readings::RolloutReadings;
 use hydralign_advantage::{Variance, gae, mean_sequence_kl, shape_rewards, whiten};
-use hydralign_core::{Episode, Finish, Observer, Phase, Reading, Reward, Role, Roles, Sequence};
+use hydralign_core::{Episode, Finish, Observer, Phase, Reading, Reward, Role, Roles};
 use hydralign_rollout::SamplerConfig;
 
 const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
-const ACTOR: Reading = Reading::Logprobs(Role::Actor);
 const VALUES: Reading = Reading::Values(Role::Critic);
-const SCORE: Reading = Reading::Score(Role::Reward);
 
 /// One episode with everything that its update needs. Per-token vectors have one entry per
 /// response token.
@@ -97,23 +95,9 @@ impl Ppo {
         sampler: &SamplerConfig,
         reward: Option<&dyn Reward>,
     ) -> Result<Vec<Sample>, AlgorithmError> {
-        let recorded = sampler.temperature == 1.0;
-        let mut readings = vec![REFERENCE, VALUES];
-        readings.extend(reward.is_none().then_some(SCORE));
-        readings.extend((!recorded).then_some(ACTOR));
-        let sequences: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
-        let rows = self.config.score_batch;
-        let mut read = Readout::of(model, &sequences, &readings, sampler.temperature, rows)?;
-        let old: Vec<Vec<f32>> = match recorded {
-            true => episodes.iter().map(|e| e.policy_logprobs.clone()).collect(),
-            false => read.take(ACTOR)?,
-        };
-        let scores = match reward {
-            Some(reward) => scores_of(reward, &episodes)?,
-            None => read.take(SCORE)?.concat(),
-        };
-        check_scores(&scores)?;
-        let per_token = read.take(REFERENCE)?.into_iter().zip(read.take(VALUES)?);
+        let (others, rows) = ([REFERENCE, VALUES], self.config.score_batch);
+        let mut read = RolloutReadings::of(model, &episodes, sampler, reward, &others, rows)?;
+        let per_token = read.others.take(REFERENCE)?.into_iter().zip(read.others.take(VALUES)?);
         let sample = |(((episode, old_logprobs), score), (ref_logprobs, values))| Sample {
             episode,
             old_logprobs,
@@ -125,7 +109,7 @@ impl Ppo {
             advantages: Vec::new(),
             returns: Vec::new(),
         };
-        Ok(episodes.into_iter().zip(old).zip(scores).zip(per_token).map(sample).collect())
+        Ok(episodes.into_iter().zip(read.old).zip(read.scores).zip(per_token).map(sample).collect())
     }
 
     fn credit(

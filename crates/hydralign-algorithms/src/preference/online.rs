@@ -1,6 +1,6 @@
 use super::Pair;
 use crate::AlgorithmError;
-use crate::scores::check_scores;
+use crate::rollout_readings::check_scores;
 use hydralign_core::Sequence;
 
 /// Pairs from scored samples: the best response of each group against its worst, for online and
