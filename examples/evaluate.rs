@@ -8,7 +8,7 @@ use hydralign::data::TextTokenizer;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
-use hydralign::runs::{StopFlag, WinRate, win_rate};
+use hydralign::runs::{StopFlag, WinRate, paired_win_rate};
 use std::ops::ControlFlow;
 
 /// One model's responses to the held-out prompts, with their gold scores where known.
@@ -28,10 +28,7 @@ impl Judged {
 
     /// How often these responses are better than another model's to the same prompts.
     pub fn against(&self, other: &Judged) -> Option<WinRate> {
-        let pairs = || self.gold.iter().zip(&other.gold);
-        let wins = pairs().filter(|(a, b)| a > b).count();
-        let ties = pairs().filter(|(a, b)| a == b).count();
-        win_rate(wins, ties, pairs().count() - wins - ties)
+        paired_win_rate(&self.gold, &other.gold)
     }
 }
 

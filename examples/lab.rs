@@ -14,7 +14,7 @@ use hydralign::memory::{PassTokens, forward_flops, generate_flops, train_flops};
 use hydralign::models::{ModelBank, SaveOptions, load_checkpoint, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
-use hydralign::runs::{StopFlag, WinRate, win_rate};
+use hydralign::runs::{StopFlag, WinRate, paired_win_rate};
 use std::path::PathBuf;
 
 /// The models and data of one seed.
@@ -50,10 +50,7 @@ pub struct Quality {
 impl Quality {
     /// How often these responses are better than others to the same prompts.
     pub fn against(&self, other: &[f64]) -> Option<WinRate> {
-        let pairs = || self.gold.iter().zip(other);
-        let wins = pairs().filter(|(a, b)| a > b).count();
-        let ties = pairs().filter(|(a, b)| a == b).count();
-        win_rate(wins, ties, pairs().count() - wins - ties)
+        paired_win_rate(&self.gold, other)
     }
 }
 

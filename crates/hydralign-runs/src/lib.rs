@@ -25,6 +25,6 @@ pub use phases::{PhaseClock, PhaseTotal};
 pub use plot::{LinePlot, PlotSpec, Series, plot_metrics};
 pub use progress::Progress;
 pub use schedule::{Decay, Schedule};
-pub use stats::{WinRate, mean, sample_std, win_rate};
+pub use stats::{WinRate, mean, paired_win_rate, sample_std, win_rate};
 pub use stop::{StopFlag, stop_on_ctrl_c};
 pub use table::{Align, Cell, Table};

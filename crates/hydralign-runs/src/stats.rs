@@ -48,3 +48,24 @@ pub fn win_rate(wins: usize, ties: usize, losses: usize) -> Option<WinRate> {
     let (low, high) = ((center - half).clamp(0.0, p), (center + half).clamp(p, 1.0));
     Some(WinRate { rate: p, low, high })
 }
+
+/// The win rate of scores against others of the same prompts, pair by pair: true scores, those of a
+/// reward model, or a judge's. `None` without pairs.
+pub fn paired_win_rate(ours: &[f64], theirs: &[f64]) -> Option<WinRate> {
+    let pairs = || ours.iter().zip(theirs);
+    let wins = pairs().filter(|(a, b)| a > b).count();
+    let ties = pairs().filter(|(a, b)| a == b).count();
+    win_rate(wins, ties, pairs().count() - wins - ties)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_counted_as_wins_ties_and_losses() {
+        let counted = paired_win_rate(&[1.0, 2.0, 2.0, 0.0], &[0.0, 2.0, 3.0, -1.0]);
+        assert_eq!(counted, win_rate(2, 1, 1));
+        assert_eq!(paired_win_rate(&[], &[]), None);
+    }
+}

@@ -188,7 +188,8 @@ fn broken_rewards_are_refused_and_the_state_survives() {
     let method = CriticFree::new(CriticFreeConfig::grpo()).unwrap();
     let sampler = SamplerConfig::default();
     let before = parameters(learner.model());
-    let rewards: [(&str, fn(&[Episode]) -> Vec<f32>); 3] = [
+    type Broken = fn(&[Episode]) -> Vec<f32>;
+    let rewards: [(&str, Broken); 3] = [
         ("NaN", |e| vec![f32::NAN; e.len()]),
         ("inf", |e| (0..e.len()).map(|i| if i == 3 { f32::INFINITY } else { 0.0 }).collect()),
         ("scores", |e| vec![0.0; e.len() - 1]),

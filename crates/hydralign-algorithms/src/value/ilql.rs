@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// L = Σ_t w_t·[ Σ_i (Q_i(s_t, y_t) − r_t − γ·V(s_{t+1}))² + E_τ(Q̄ − V(s_t)) + c·Σ_i CE(Q_i, y_t) + d·e^{β(Q̄ − V)}·(−log π(y_t)) ]
 ///
-/// Q̄ = min_i of the target heads' values of y_t; V(s_{t+1}) is 0 after the last token; E_τ(u) = |τ − 1[u < 0]|·u²
-/// is the expectile loss; CE(Q, y) = log Σ_a e^{Q(a)} − Q(y) keeps the values of unseen tokens down
+/// Q̄ = min_i of the target heads' values of y_t; V(s_{t+1}) is 0 after the last token; E_τ(u) = τ·u², or
+/// (1 − τ)·u² where u is negative, is the expectile loss; CE(Q, y) = log Σ_a e^{Q(a)} − Q(y) keeps the values of unseen tokens down
 /// (conservative Q-learning). Gradients reach V by the expectile alone, and Q̄ and the exponential not
 /// at all.
 ///
@@ -116,7 +116,7 @@ impl Objective for Ilql {
         let (q_error, cql) = (q_error.ok_or_else(missing)?, cql.ok_or_else(missing)?);
         let lead = least.ok_or_else(missing)?.sub(values);
         let below = lead.clone().without_autodiff().lower_elem(0.0).float();
-        // |τ − 1[u < 0]|: τ above, 1 − τ below.
+        // τ above, 1 − τ below.
         let slope = below.mul_scalar(1.0 - 2.0 * self.tau).add_scalar(self.tau);
         let value_error = mean(lead.clone().square().mul(slope));
         let trust = lead.without_autodiff().mul_scalar(self.beta).exp();
