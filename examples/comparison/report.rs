@@ -249,7 +249,7 @@ fn cost(all: &[Summary]) -> Result<Table> {
             of("generate"),
             of("score"),
             of("update"),
-            bytes(s.runs.iter().map(|o| o.peak()).max()),
+            bytes(s.runs.iter().map(|o| o.peak()).max().filter(|peak| *peak > 0)),
             Cell::number(mean(&|o| Some(sum(o, &|p| p.seconds))), 1),
             Cell::number(mean(&|o| Some(sum(o, &|p| p.cpu.unwrap_or(f64::NAN)))), 1),
             Cell::number(mean(&|o| o.end().map(|p| p.tokens as f64)), 0),
