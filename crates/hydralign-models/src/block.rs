@@ -1,5 +1,4 @@
 use crate::Adapter;
-use crate::architecture::{Activation, Architecture, Residual};
 use crate::attention::attend;
 use crate::cache::Cache;
 use crate::linear::Linear;
@@ -9,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, silu};
 use hydralign_core::Gradient;
+use hydralign_families::{Activation, Architecture, Residual};
 use hydralign_placement::Target;
 
 /// Weights of one decoder block.

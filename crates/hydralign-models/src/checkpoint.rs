@@ -1,9 +1,10 @@
 use crate::files::TensorFiles;
 use crate::load::Loader;
-use crate::{Adapter, ModelError, ScalarHead, Trunk, family, files};
+use crate::{Adapter, ModelError, ScalarHead, Trunk};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use hydralign_core::Fingerprint;
+use hydralign_families as families;
 use std::path::Path;
 
 /// A model as a run starts from it: a trunk and what came with it. All of it frozen; the bank
@@ -59,9 +60,9 @@ impl ModuleVisitor for Hashed<'_> {
 /// the file and the tensor or field.
 pub fn load_checkpoint(dir: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
     let config_path = dir.join("config.json");
-    let config = files::read_json(&config_path)?;
-    let family = family::of(&config, &config_path)?;
-    let architecture = family::architecture(&config, &config_path)?;
+    let config = families::read_config(&config_path)?;
+    let family = families::of(&config, &config_path)?;
+    let architecture = families::architecture(&config, &config_path)?;
     let device = device.clone().without_autodiff();
     let tensors = TensorFiles::open_dir(dir)?;
     let mut loader = Loader::new(tensors, family, &architecture, &device);

@@ -1,4 +1,5 @@
 use hydralign_core::CoreError;
+use hydralign_families::FamilyError;
 use hydralign_placement::{PlacementError, Role, Source};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -23,17 +24,7 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A model family that this crate does not know.
-    #[error("{}: model_type `{family}` is not supported (known: {known})", path.display())]
-    UnknownFamily {
-        /// The configuration file.
-        path: PathBuf,
-        /// The family that it names.
-        family: String,
-        /// The families that are known.
-        known: String,
-    },
-    /// A configuration field that is missing, of the wrong type, or not supported.
+    /// A field of an `adapter_config.json` that is missing, of the wrong type, or not supported.
     #[error("{}: field `{field}`: {reason}", path.display())]
     Config {
         /// The configuration file.
@@ -120,6 +111,9 @@ pub enum ModelError {
         /// The value found.
         got: String,
     },
+    /// A fault of a model's `config.json`.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// A fault of the placement.
     #[error(transparent)]
     Placement(#[from] PlacementError),

@@ -1,4 +1,3 @@
-use crate::architecture::NormKind;
 use crate::block::Block;
 use crate::files::StoredDtype;
 use crate::linear::Linear;
@@ -8,6 +7,7 @@ use crate::{Architecture, Trunk};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use hydralign_core::random;
+use hydralign_families::NormKind;
 use hydralign_placement::Target;
 
 fn filled<const D: usize>(

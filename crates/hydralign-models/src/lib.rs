@@ -2,7 +2,6 @@
 
 mod action_heads;
 mod adapter;
-mod architecture;
 mod attention;
 mod bank;
 mod block;
@@ -10,7 +9,6 @@ mod cache;
 mod checkpoint;
 mod decode;
 mod error;
-mod family;
 mod files;
 mod init;
 mod linear;
@@ -29,14 +27,15 @@ mod weights;
 
 pub use action_heads::{ActionHeads, ActionValues};
 pub use adapter::Adapter;
-pub use architecture::{
-    Activation, Architecture, NormKind, Positions, Residual, Rope, RopeScaling, Sliding, Window,
-};
 pub use bank::ModelBank;
 pub use cache::Cache;
 pub use checkpoint::{Checkpoint, load_checkpoint};
 pub use error::ModelError;
 pub use files::{SaveOptions, StoredDtype, copy_companions};
+pub use hydralign_families::{
+    Activation, Architecture, FamilyError, NormKind, Positions, Residual, Rope, RopeScaling,
+    Sliding, Window,
+};
 pub use init::random_trunk;
 pub use peft::{load_adapter, save_adapter};
 pub use save::save_checkpoint;

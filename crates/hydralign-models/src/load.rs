@@ -1,12 +1,12 @@
 use crate::block::Block;
-use crate::family::{Family, Slot, Storage};
-use crate::files::{Order, StoredDtype, TensorFiles};
+use crate::files::{StoredDtype, TensorFiles};
 use crate::linear::Linear;
 use crate::norm::Norm;
 use crate::weights::parameter;
 use crate::{Architecture, ModelError, ScalarHead, Trunk};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
+use hydralign_families::{Family, Order, Slot, Storage};
 use hydralign_placement::Target;
 
 /// Buffers that older versions of transformers stored and that follow from the configuration:

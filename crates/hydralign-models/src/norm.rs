@@ -1,8 +1,8 @@
-use crate::architecture::{Architecture, NormKind};
 use crate::weights::weight;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use hydralign_core::Gradient;
+use hydralign_families::{Architecture, NormKind};
 
 /// The weights of a norm over the last dimension.
 #[derive(Module, Debug)]

@@ -1,5 +1,5 @@
-use crate::architecture::{Rope, RopeScaling};
 use burn::tensor::{Device, Tensor, TensorData};
+use hydralign_families::{Rope, RopeScaling};
 use std::f64::consts::TAU;
 
 /// Cosines and sines of a set of positions, ready to broadcast over `[rows, time, heads, d/2]`.

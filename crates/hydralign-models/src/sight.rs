@@ -1,7 +1,7 @@
-use crate::architecture::{Architecture, Positions, Rope};
 use crate::attention::visibility_bias;
 use crate::rope::Rotation;
 use burn::tensor::{Device, Tensor};
+use hydralign_families::{Architecture, Positions, Rope};
 
 /// Where the queries of a pass stand.
 pub(crate) struct Stand<'a> {

@@ -1,4 +1,3 @@
-use crate::architecture::{Architecture, Positions};
 use crate::attention::softcap;
 use crate::block::{Block, Frame, Lens};
 use crate::cache::Cache;
@@ -10,6 +9,7 @@ use crate::{Adapter, ModelError};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient};
+use hydralign_families::{Architecture, Positions};
 
 /// One full set of decoder weights: embedding, blocks, final norm and LM head.
 #[derive(Module, Debug)]

@@ -5,6 +5,7 @@ pub use hydralign_advantage as advantage;
 pub use hydralign_algorithms as algorithms;
 pub use hydralign_core as core;
 pub use hydralign_data as data;
+pub use hydralign_families as families;
 pub use hydralign_kernels as kernels;
 pub use hydralign_memory as memory;
 pub use hydralign_models as models;

@@ -8,13 +8,14 @@ use std::process::Command;
 
 /// Every crate and the crates that it may use, from the bottom up: a crate may use only
 /// crates above its own line.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("hydralign-placement", &[]),
     ("hydralign-advantage", &[]),
-    ("hydralign-memory", &["placement"]),
+    ("hydralign-families", &["placement"]),
+    ("hydralign-memory", &["placement", "families"]),
     ("hydralign-core", &["placement"]),
     ("hydralign-kernels", &["core"]),
-    ("hydralign-models", &["placement", "core", "kernels"]),
+    ("hydralign-models", &["placement", "families", "core", "kernels"]),
     ("hydralign-data", &["core"]),
     ("hydralign-rewards", &["core", "data"]),
     ("hydralign-rollout", &["core", "kernels"]),
@@ -30,6 +31,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "hydralign",
     "placement",
     "advantage",
+    "families",
     "memory",
     "core",
     "kernels",
@@ -42,7 +44,8 @@ const EVERY_LIBRARY: &[&str] = &[
 ];
 
 /// Crates that build without a tensor library.
-const WITHOUT_BURN: [&str; 3] = ["hydralign-placement", "hydralign-memory", "hydralign-advantage"];
+const WITHOUT_BURN: [&str; 4] =
+    ["hydralign-placement", "hydralign-families", "hydralign-memory", "hydralign-advantage"];
 
 /// Features of burn that enable a device.
 const BACKENDS: [&str; 13] = [

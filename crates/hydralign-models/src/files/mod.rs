@@ -2,7 +2,6 @@
 
 mod dtype;
 mod folder;
-mod order;
 mod shard;
 mod tensors;
 mod write;
@@ -10,7 +9,6 @@ mod write;
 pub use dtype::StoredDtype;
 pub(crate) use folder::Staging;
 pub use folder::copy_companions;
-pub(crate) use order::Order;
 pub(crate) use tensors::TensorFiles;
 pub use write::SaveOptions;
 pub(crate) use write::{Named, write_tensors};

@@ -1,7 +1,8 @@
 use super::shard::Shard;
-use super::{Order, StoredDtype, malformed, read_json};
+use super::{StoredDtype, malformed, read_json};
 use crate::ModelError;
 use burn::tensor::{Device, Tensor, TensorData};
+use hydralign_families::Order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
-use super::{Order, StoredDtype, io, malformed};
+use super::{StoredDtype, io, malformed};
 use crate::ModelError;
 use burn::tensor::Tensor;
+use hydralign_families::Order;
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde_json::{Map, Value, json};

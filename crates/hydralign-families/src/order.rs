@@ -1,7 +1,7 @@
 /// How the outputs of a projection are ordered in a file, against `[queries | keys | values]`
 /// by head in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// As in memory.
     Same,
     /// Head by head, and within a head its query, key and value (GPT-NeoX).
@@ -15,7 +15,7 @@ pub(crate) enum Order {
 
 impl Order {
     /// The place in memory of an output in the file.
-    pub(crate) fn held(self, stored: usize) -> usize {
+    pub fn held(self, stored: usize) -> usize {
         match self {
             Self::Same => stored,
             Self::ByHead { heads, dim } => {

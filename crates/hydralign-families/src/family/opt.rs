@@ -3,7 +3,7 @@
 
 use super::parts::{activation, head_dim, plain};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{Architecture, Positions, Residual};
 use hydralign_placement::{ModelShape, Parts};
 
@@ -40,7 +40,7 @@ impl Family for Opt {
         "opt"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         if !fields.flag_or("layer_norm_elementwise_affine", true)? {
             let reason = "norms without weights are not supported";
             return Err(fields.error("layer_norm_elementwise_affine", reason));

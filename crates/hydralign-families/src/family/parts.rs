@@ -1,7 +1,7 @@
 //! What the configurations of several families have in common.
 
 use super::Fields;
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{
     Activation, Architecture, NormKind, Positions, Residual, Rope, RopeScaling, Sliding, Window,
 };
@@ -9,7 +9,7 @@ use hydralign_placement::{ModelShape, Parts, WeightDims};
 
 /// The fields that Llama and its relatives share, read as Llama's: root-mean-square norms before
 /// each half, a gated feed-forward block, rotary positions, no biases, no window.
-pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
     let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
     let shape = ModelShape {
         vocab: fields.size("vocab_size")?,
@@ -57,7 +57,7 @@ pub(super) fn head_dim(
     fields: &Fields<'_>,
     hidden: usize,
     (field, heads): (&str, usize),
-) -> Result<usize, ModelError> {
+) -> Result<usize, FamilyError> {
     match hidden.is_multiple_of(heads) {
         true => Ok(hidden / heads),
         false => Err(fields.error(field, format!("{heads} does not divide {hidden}"))),
@@ -65,7 +65,7 @@ pub(super) fn head_dim(
 }
 
 /// Biases that a configuration switches on for all of queries, keys, values and output.
-pub(super) fn attention_bias(fields: &Fields<'_>, parts: &mut Parts) -> Result<(), ModelError> {
+pub(super) fn attention_bias(fields: &Fields<'_>, parts: &mut Parts) -> Result<(), FamilyError> {
     let bias = fields.flag_or("attention_bias", false)?;
     (parts.qkv_bias, parts.output_bias) = (bias, bias);
     Ok(())
@@ -76,7 +76,7 @@ pub(super) fn activation(
     fields: &Fields<'_>,
     field: &str,
     default: &str,
-) -> Result<Activation, ModelError> {
+) -> Result<Activation, FamilyError> {
     let name = fields.get(field).map_or(Ok(default.to_owned()), |_| fields.text(field))?;
     match name.as_str() {
         "silu" | "swish" => Ok(Activation::Silu),
@@ -88,7 +88,7 @@ pub(super) fn activation(
 }
 
 /// `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (transformers 4).
-pub(super) fn rope(fields: &Fields<'_>, default_base: f64) -> Result<Rope, ModelError> {
+pub(super) fn rope(fields: &Fields<'_>, default_base: f64) -> Result<Rope, FamilyError> {
     let nested = fields.object("rope_parameters").or_else(|| fields.object("rope_scaling"));
     let outer = fields.number_or("rope_theta", default_base)?;
     match nested {
@@ -100,7 +100,7 @@ pub(super) fn rope(fields: &Fields<'_>, default_base: f64) -> Result<Rope, Model
 }
 
 /// The scaling that an object with `rope_type` (or, before, `type`) describes.
-pub(super) fn scaling(fields: &Fields<'_>) -> Result<RopeScaling, ModelError> {
+pub(super) fn scaling(fields: &Fields<'_>) -> Result<RopeScaling, FamilyError> {
     let kind = if fields.get("rope_type").is_some() { "rope_type" } else { "type" };
     if fields.get(kind).is_none() {
         return Ok(RopeScaling::None);
@@ -128,7 +128,7 @@ pub(super) fn window(
     default_size: Option<usize>,
     layers: usize,
     default_layers: Sliding,
-) -> Result<Option<Window>, ModelError> {
+) -> Result<Option<Window>, FamilyError> {
     let size = match fields.value.get("sliding_window") {
         None => default_size,
         Some(serde_json::Value::Null) => None,
@@ -146,7 +146,7 @@ fn layer_types(
     fields: &Fields<'_>,
     list: &serde_json::Value,
     layers: usize,
-) -> Result<Vec<bool>, ModelError> {
+) -> Result<Vec<bool>, FamilyError> {
     let slides = |value: &serde_json::Value| match value.as_str() {
         Some("sliding_attention") => Ok(true),
         Some("full_attention") => Ok(false),
@@ -161,7 +161,7 @@ fn layer_types(
 }
 
 /// What must hold for every family before a tensor is read.
-pub(super) fn check(fields: &Fields<'_>, architecture: &Architecture) -> Result<(), ModelError> {
+pub(super) fn check(fields: &Fields<'_>, architecture: &Architecture) -> Result<(), FamilyError> {
     let shape = &architecture.shape;
     if !shape.heads.is_multiple_of(shape.kv_heads) {
         let reason = format!("{} does not divide {} query heads", shape.kv_heads, shape.heads);
@@ -182,7 +182,7 @@ pub(super) fn check(fields: &Fields<'_>, architecture: &Architecture) -> Result<
 }
 
 /// Sizes multiply to numbers of elements; beyond this no file could hold the tensor.
-fn check_sizes(fields: &Fields<'_>, shape: &ModelShape) -> Result<(), ModelError> {
+fn check_sizes(fields: &Fields<'_>, shape: &ModelShape) -> Result<(), FamilyError> {
     const MOST: u128 = 1 << 48;
     let elements = |[rows, columns]: WeightDims| rows as u128 * columns as u128;
     let heads = shape.heads as u128 * shape.head_dim as u128;

@@ -2,7 +2,7 @@
 
 use super::parts::{attention_bias, llama_like};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::Architecture;
 use hydralign_placement::ModelShape;
 use serde_json::json;
@@ -15,7 +15,7 @@ impl Family for Llama {
         "llama"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let mut architecture = llama_like(fields)?;
         attention_bias(fields, &mut architecture.shape.parts)?;
         architecture.shape.parts.mlp_bias = fields.flag_or("mlp_bias", false)?;
@@ -32,8 +32,8 @@ impl Architecture {
     /// scratch; `eos` is written to the configuration.
     ///
     /// # Errors
-    /// [`ModelError::Config`] if the sizes do not fit each other.
-    pub fn llama(shape: &ModelShape, context: usize, eos: u32) -> Result<Self, ModelError> {
+    /// [`FamilyError::Config`] if the sizes do not fit each other.
+    pub fn llama(shape: &ModelShape, context: usize, eos: u32) -> Result<Self, FamilyError> {
         let config = json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",

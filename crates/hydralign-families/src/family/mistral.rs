@@ -2,7 +2,7 @@
 
 use super::parts::{llama_like, window};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{Architecture, Sliding, Window};
 
 pub(super) struct Mistral;
@@ -12,7 +12,7 @@ impl Family for Mistral {
         "mistral"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let mut architecture = llama_like(fields)?;
         let layers = architecture.shape.layers;
         architecture.window = window(fields, Some(4096), layers, Sliding::Always)?

@@ -1,20 +1,21 @@
-use crate::ModelError;
+use crate::FamilyError;
 use serde_json::Value;
 use std::path::Path;
 
 /// Typed look-ups in a `config.json` whose errors name file and field.
-pub(crate) struct Fields<'a> {
+#[derive(Debug)]
+pub struct Fields<'a> {
     pub(super) value: &'a Value,
     pub(super) path: &'a Path,
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn new(value: &'a Value, path: &'a Path) -> Self {
+    pub(super) fn new(value: &'a Value, path: &'a Path) -> Self {
         Self { value, path }
     }
 
-    pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> ModelError {
-        ModelError::Config {
+    pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> FamilyError {
+        FamilyError::Config {
             path: self.path.to_owned(),
             field: field.to_owned(),
             reason: reason.into(),
@@ -26,17 +27,17 @@ impl<'a> Fields<'a> {
         self.value.get(field).filter(|v| !v.is_null())
     }
 
-    fn required(&self, field: &str) -> Result<&'a Value, ModelError> {
+    fn required(&self, field: &str) -> Result<&'a Value, FamilyError> {
         self.get(field).ok_or_else(|| self.error(field, "is missing"))
     }
 
-    pub(super) fn text(&self, field: &str) -> Result<String, ModelError> {
+    pub(super) fn text(&self, field: &str) -> Result<String, FamilyError> {
         let text = self.required(field)?.as_str();
         Ok(text.ok_or_else(|| self.error(field, "must be a string"))?.to_owned())
     }
 
     /// A size: a positive integer that fits a tensor dimension.
-    pub(super) fn size(&self, field: &str) -> Result<usize, ModelError> {
+    pub(super) fn size(&self, field: &str) -> Result<usize, FamilyError> {
         match self.count(field)? {
             0 => Err(self.error(field, "must be a positive integer, got 0")),
             size => Ok(size),
@@ -44,11 +45,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A size, or a default where there is none.
-    pub(super) fn size_or(&self, field: &str, default: usize) -> Result<usize, ModelError> {
+    pub(super) fn size_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
         self.get(field).map_or(Ok(default), |_| self.size(field))
     }
 
-    fn count(&self, field: &str) -> Result<usize, ModelError> {
+    fn count(&self, field: &str) -> Result<usize, FamilyError> {
         let value = self.required(field)?;
         let count = value.as_u64().filter(|&n| n <= u64::from(u32::MAX));
         count
@@ -57,22 +58,22 @@ impl<'a> Fields<'a> {
     }
 
     /// A number of things, which may be zero, or a default where there is none.
-    pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, ModelError> {
+    pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
         self.get(field).map_or(Ok(default), |_| self.count(field))
     }
 
-    pub(super) fn number(&self, field: &str) -> Result<f64, ModelError> {
+    pub(super) fn number(&self, field: &str) -> Result<f64, FamilyError> {
         let value = self.required(field)?;
         let number = value.as_f64().filter(|n| n.is_finite());
         number.ok_or_else(|| self.error(field, format!("must be a number, got {value}")))
     }
 
-    pub(super) fn number_or(&self, field: &str, default: f64) -> Result<f64, ModelError> {
+    pub(super) fn number_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
         self.get(field).map_or(Ok(default), |_| self.number(field))
     }
 
     /// A number above zero.
-    pub(super) fn positive(&self, field: &str) -> Result<f64, ModelError> {
+    pub(super) fn positive(&self, field: &str) -> Result<f64, FamilyError> {
         let number = self.number(field)?;
         if number > 0.0 {
             return Ok(number);
@@ -80,11 +81,11 @@ impl<'a> Fields<'a> {
         Err(self.error(field, format!("must be positive, got {number}")))
     }
 
-    pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, ModelError> {
+    pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
         self.get(field).map_or(Ok(default), |_| self.positive(field))
     }
 
-    pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, ModelError> {
+    pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, FamilyError> {
         match self.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),

@@ -3,7 +3,7 @@
 
 use super::parts::{llama_like, window};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{Architecture, Sliding, Window};
 
 pub(super) struct Qwen2;
@@ -13,7 +13,7 @@ impl Family for Qwen2 {
         "qwen2"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let mut architecture = llama_like(fields)?;
         architecture.shape.parts.qkv_bias = true;
         architecture.window = upper_window(fields, architecture.shape.layers)?;
@@ -29,7 +29,7 @@ impl Family for Qwen2 {
 pub(super) fn upper_window(
     fields: &Fields<'_>,
     layers: usize,
-) -> Result<Option<Window>, ModelError> {
+) -> Result<Option<Window>, FamilyError> {
     if !fields.flag_or("use_sliding_window", false)? {
         return Ok(None);
     }

@@ -4,7 +4,7 @@
 use super::gemma2::{self, cap, gemma};
 use super::parts::{rope, scaling, window};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{Architecture, Positions, Rope, RopeScaling, Sliding};
 
 pub(super) struct Gemma3;
@@ -21,7 +21,7 @@ impl Family for Gemma3 {
         "gemma3_text"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         if fields.flag_or("use_bidirectional_attention", false)? {
             return Err(fields.error("use_bidirectional_attention", "is not a decoder"));
         }
@@ -46,13 +46,13 @@ impl Family for Gemma3 {
 
 /// Rotary positions of layers without and with a window: an object for each (transformers 5),
 /// or `rope_theta` with `rope_scaling` and `rope_local_base_freq` (transformers 4).
-fn ropes(fields: &Fields<'_>) -> Result<(Rope, Rope), ModelError> {
+fn ropes(fields: &Fields<'_>) -> Result<(Rope, Rope), FamilyError> {
     let sliding_base = fields.number_or("rope_local_base_freq", SLIDING_BASE)?;
     let plain = Rope { base: sliding_base, scaling: RopeScaling::None };
     let Some(nested) = fields.object("rope_parameters") else {
         return Ok((rope(fields, FULL_BASE)?, plain));
     };
-    let of = |kind: &str, base: f64| -> Result<Rope, ModelError> {
+    let of = |kind: &str, base: f64| -> Result<Rope, FamilyError> {
         match nested.object(kind) {
             Some(f) => Ok(Rope { base: f.number_or("rope_theta", base)?, scaling: scaling(&f)? }),
             None => Ok(Rope { base, scaling: RopeScaling::None }),

@@ -2,7 +2,7 @@
 
 use super::parts::{activation, attention_bias, llama_like, window};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::{Architecture, NormKind, Sliding};
 
 pub(super) struct Gemma2;
@@ -19,7 +19,7 @@ impl Family for Gemma2 {
         "gemma2"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let mut architecture = gemma(fields)?;
         let layers = architecture.shape.layers;
         architecture.window = window(fields, Some(4096), layers, Sliding::ExceptEvery(2))?;
@@ -34,7 +34,7 @@ impl Family for Gemma2 {
 }
 
 /// What Gemma 2 and 3 share.
-pub(super) fn gemma(fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+pub(super) fn gemma(fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
     let mut architecture = llama_like(fields)?;
     let shape = &mut architecture.shape;
     shape.tied = fields.flag_or("tie_word_embeddings", true)?;
@@ -53,7 +53,7 @@ pub(super) fn cap(
     fields: &Fields<'_>,
     field: &str,
     default: Option<f64>,
-) -> Result<Option<f64>, ModelError> {
+) -> Result<Option<f64>, FamilyError> {
     match fields.value.get(field) {
         None => Ok(default),
         Some(serde_json::Value::Null) => Ok(None),

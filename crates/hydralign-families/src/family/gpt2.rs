@@ -3,7 +3,7 @@
 
 use super::parts::{activation, head_dim, plain};
 use super::{Family, Fields, Names, Storage};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::Architecture;
 use hydralign_placement::{ModelShape, Parts};
 
@@ -26,7 +26,7 @@ impl Family for Gpt2 {
         "gpt2"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         if fields.flag_or("add_cross_attention", false)? {
             return Err(fields.error("add_cross_attention", "is not supported"));
         }

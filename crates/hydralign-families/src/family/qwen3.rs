@@ -3,7 +3,7 @@
 use super::parts::{attention_bias, llama_like};
 use super::qwen2::upper_window;
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
 use crate::architecture::Architecture;
 
 pub(super) struct Qwen3;
@@ -16,7 +16,7 @@ impl Family for Qwen3 {
         "qwen3"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let mut architecture = llama_like(fields)?;
         attention_bias(fields, &mut architecture.shape.parts)?;
         architecture.shape.parts.qk_norm = true;

@@ -3,27 +3,27 @@ use hydralign_placement::Target;
 
 /// The module names of a family. Empty where the family has no such part.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
+pub struct Names {
     /// What the base model's names begin with inside a model with a head; files of the base
     /// model alone leave it out.
-    pub(crate) prefix: &'static str,
-    pub(crate) embedding: &'static str,
-    pub(crate) positions: &'static str,
-    pub(crate) project_in: &'static str,
-    pub(crate) project_out: &'static str,
-    pub(crate) final_norm: &'static str,
+    pub prefix: &'static str,
+    pub(super) embedding: &'static str,
+    pub(super) positions: &'static str,
+    pub(super) project_in: &'static str,
+    pub(super) project_out: &'static str,
+    pub(super) final_norm: &'static str,
     /// The list of blocks.
-    pub(crate) blocks: &'static str,
-    pub(crate) attention_norm: &'static str,
-    pub(crate) mlp_norm: &'static str,
-    pub(crate) attention_out_norm: &'static str,
-    pub(crate) mlp_out_norm: &'static str,
-    pub(crate) query_norm: &'static str,
-    pub(crate) key_norm: &'static str,
+    pub(super) blocks: &'static str,
+    pub(super) attention_norm: &'static str,
+    pub(super) mlp_norm: &'static str,
+    pub(super) attention_out_norm: &'static str,
+    pub(super) mlp_out_norm: &'static str,
+    pub(super) query_norm: &'static str,
+    pub(super) key_norm: &'static str,
     /// In the order of [`Target::ALL`].
-    pub(crate) projections: [&'static str; Target::ALL.len()],
+    pub(super) projections: [&'static str; Target::ALL.len()],
     /// Outside the base model, as the scalar head is.
-    pub(crate) lm_head: &'static str,
+    pub(super) lm_head: &'static str,
 }
 
 /// Linear maps to labels have this name in every family.
@@ -31,7 +31,7 @@ const SCALAR_HEAD: &str = "score";
 
 impl Names {
     /// Llama's, which many families share.
-    pub(crate) const LLAMA: Names = Names {
+    pub(super) const LLAMA: Names = Names {
         prefix: "model.",
         embedding: "embed_tokens",
         positions: "",
@@ -59,7 +59,7 @@ impl Names {
     };
 
     /// The module that holds a slot, such as `model.layers.0.self_attn.q_proj`.
-    pub(crate) fn module(&self, slot: Slot) -> String {
+    pub fn module(&self, slot: Slot) -> String {
         let block = |i: usize, part: &str| format!("{}{}.{i}.{part}", self.prefix, self.blocks);
         let outer = |part: &str| format!("{}{part}", self.prefix);
         match slot {

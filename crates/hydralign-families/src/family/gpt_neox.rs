@@ -3,9 +3,9 @@
 
 use super::parts::{activation, head_dim, plain, rope};
 use super::{Family, Fields, Names};
-use crate::ModelError;
+use crate::FamilyError;
+use crate::Order;
 use crate::architecture::{Architecture, Positions, Residual};
-use crate::files::Order;
 use hydralign_placement::{ModelShape, Parts, Target};
 
 pub(super) struct GptNeoX;
@@ -33,7 +33,7 @@ impl Family for GptNeoX {
         "gpt_neox"
     }
 
-    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, ModelError> {
+    fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
         let head_dim = head_dim(fields, hidden, ("num_attention_heads", heads))?;
         let bias = fields.flag_or("attention_bias", true)?;
@@ -82,7 +82,7 @@ impl Family for GptNeoX {
 
 /// The share of each head that is rotated: `partial_rotary_factor` (transformers 5) or
 /// `rotary_pct`.
-fn rotary_share(fields: &Fields<'_>) -> Result<f64, ModelError> {
+fn rotary_share(fields: &Fields<'_>) -> Result<f64, FamilyError> {
     let nested = fields.object("rope_parameters");
     let nested = nested.filter(|f| f.get("partial_rotary_factor").is_some());
     let share = match nested {
