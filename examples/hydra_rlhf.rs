@@ -214,7 +214,8 @@ impl Run<'_> {
     ) -> Result<ModelBank> {
         let recipe = self.stages.recipe;
         let (placement, start) = placement_for(&recipe.placement, start)?;
-        let shape = start.trunk.architecture().shape.clone();
+        let architecture = start.trunk.architecture().clone();
+        let shape = &architecture.shape;
         let seed = sub_seed(recipe.seed, "ppo weights");
         let with_start = CountingAllocator::live();
         let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, seed)?;
@@ -227,13 +228,14 @@ impl Run<'_> {
             placement.name,
             placement.static_models(),
             placement.adapters.len(),
-            placement.trained_parameters(&shape, &recipe.lora),
-            placement.held_parameters(&shape, &recipe.lora),
+            placement.trained_parameters(shape, &recipe.lora),
+            placement.held_parameters(shape, &recipe.lora),
         );
         let longest = self.stages.data.prompts.iter().map(Vec::len).max().unwrap_or(1);
-        let prediction = memory::prediction(&placement, &shape, recipe, longest)?;
-        let (phase, footprint) = prediction.peak();
-        println!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
+        let prediction = memory::prediction(&placement, &architecture, recipe, longest)?;
+        if let Some((phase, footprint)) = prediction.peak() {
+            println!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
+        }
         let mut clock = memory::clock(floor);
         let mut progress = Progress::stderr(&["score", "gold", "kl", "clip_fraction"], 10);
         let (bank, result) =

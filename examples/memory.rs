@@ -3,9 +3,23 @@
 use crate::recipe::Recipe;
 use anyhow::Result;
 use hydralign::kernels::CountingAllocator;
-use hydralign::memory::{Dtype, PhaseName, Prediction, Workload, predict};
+use hydralign::families::Architecture;
+use hydralign::memory::{Method, PhaseName, Prediction, Profile, Workload, predict};
 use hydralign::prelude::*;
 use hydralign::runs::PhaseClock;
+
+/// The workload of a run's reinforcement learning.
+pub fn workload(recipe: &Recipe, prompt_tokens: usize) -> Workload {
+    let batch = recipe.ppo.prompts * recipe.ppo.samples;
+    let minibatch = batch.div_ceil(recipe.ppo.ppo.minibatches);
+    Workload {
+        generate_batch: recipe.generation.batch_size.min(batch),
+        score_batch: recipe.ppo.ppo.score_batch.min(batch),
+        minibatch,
+        micro_batch: recipe.ppo.ppo.micro_batch.min(minibatch),
+        ..Workload::uniform(batch, prompt_tokens, recipe.generation.max_new_tokens)
+    }
+}
 
 /// Bytes that the run will need, before it starts.
 ///
@@ -13,24 +27,13 @@ use hydralign::runs::PhaseClock;
 /// A shape or workload that does not fit together.
 pub fn prediction(
     placement: &Placement,
-    shape: &ModelShape,
+    architecture: &Architecture,
     recipe: &Recipe,
     prompt_tokens: usize,
 ) -> Result<Prediction> {
-    let batch = recipe.ppo.prompts * recipe.ppo.samples;
-    let minibatch = batch.div_ceil(recipe.ppo.ppo.minibatches);
-    let workload = Workload {
-        batch,
-        generate_batch: recipe.generation.batch_size.min(batch),
-        score_batch: recipe.ppo.ppo.score_batch.min(batch),
-        minibatch,
-        micro_batch: recipe.ppo.ppo.micro_batch.min(minibatch),
-        prompt_tokens,
-        response_tokens: recipe.generation.max_new_tokens,
-        dtype: Dtype::F32,
-        trained_dtype: Dtype::F32,
-    };
-    Ok(predict(placement, shape, &recipe.lora, &workload)?)
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (method, profile) = (Method::ppo(placement), Profile::flex(threads));
+    Ok(predict(&method, architecture, &recipe.lora, &workload(recipe, prompt_tokens), &profile)?)
 }
 
 /// A clock that also records peak bytes per phase, counted by the allocator of this binary.

@@ -150,12 +150,13 @@ impl Observer for PlacementRun<'_> {
 impl PlacementRun<'_> {
     fn train(&mut self, progress: &mut Progress) -> Result<(Outcome, ModelBank)> {
         let (recipe, placement) = (self.stages.recipe, self.placement);
-        let shape = self.start.trunk.architecture().shape.clone();
+        let architecture = self.start.trunk.architecture();
+        let shape = &architecture.shape;
         let mut clock = memory::clock(CountingAllocator::live());
         let seed = sub_seed(recipe.seed, "ppo weights");
         let bank = ModelBank::new(placement, &Start::joint(self.start), &recipe.lora, seed)?;
         let longest = self.stages.data.prompts.iter().map(Vec::len).max().unwrap_or(1);
-        let prediction = memory::prediction(placement, &shape, recipe, longest)?;
+        let prediction = memory::prediction(placement, architecture, recipe, longest)?;
         let stages = self.stages;
         let mut observers = Observers(vec![&mut clock, progress, self]);
         let (bank, result) = stages.ppo(bank, &mut observers);
@@ -169,10 +170,10 @@ impl PlacementRun<'_> {
             seed: recipe.seed,
             static_models: placement.static_models(),
             lora_sets: placement.lora_sets(),
-            trained_parameters: placement.trained_parameters(&shape, &recipe.lora),
+            trained_parameters: placement.trained_parameters(shape, &recipe.lora),
             seconds_per_sample: seconds / samples as f64,
             peak_bytes: totals.iter().filter_map(|t| t.peak_bytes).max().unwrap_or(0),
-            predicted_bytes: prediction.peak().1.total(),
+            predicted_bytes: prediction.peak().map_or(0, |(_, footprint)| footprint.total()),
             gold_sft: f64::NAN,
             gold_hydra_sft: f64::NAN,
             gold_ppo: f64::NAN,

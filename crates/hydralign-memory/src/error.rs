@@ -34,6 +34,30 @@ pub enum MemoryError {
         /// Key and value heads.
         kv_heads: usize,
     },
+    /// A count beyond what anything real has.
+    #[error("`{field}` is {value}; at most {most} are gone through")]
+    TooLarge {
+        /// The field of the shape.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The most that is accepted.
+        most: usize,
+    },
+    /// Sequences longer than the model was made for.
+    #[error("{needed} tokens a sequence, but the model's context holds {context}")]
+    Context {
+        /// Tokens of prompt and response.
+        needed: u64,
+        /// Positions of the model.
+        context: u64,
+    },
+    /// A number format without that name.
+    #[error("unknown number format `{text}`; known are f32, f16 and bf16")]
+    UnknownDtype {
+        /// The text as given.
+        text: String,
+    },
     /// The number of bytes does not fit into 64 bits.
     #[error("the size of {what} is beyond 2^64")]
     Overflow {

@@ -1,18 +1,23 @@
-use crate::count::Counts;
-use crate::{MemoryError, Workload};
-use hydralign_placement::{LoraShape, ModelShape, Placement};
+use crate::shadow::{Bank, Batch, Buffer, Ledger, Model, Store, Tape};
+use crate::{
+    Activity, Category, Footprint, MemoryError, Method, PhaseName, Prediction, Profile, Terms, Work,
+    Workload,
+};
+use hydralign_families::Architecture;
+use hydralign_placement::LoraShape;
+use std::rc::Rc;
 
-/// A placement with its shapes and workload, checked: every term of the prediction is a method.
-///
-/// Terms are in bytes. N is the parameters of a trunk, r those of an adapter, h the hidden
-/// size, V the vocabulary, L the blocks, b the bytes of the workload's `dtype` and b′ those of its `trained_dtype`.
+/// Most blocks that a prediction goes through one by one.
+const MOST_BLOCKS: usize = 4096;
+
+/// A method with its models and workload, checked.
 #[derive(Clone, Debug)]
 pub struct Estimate<'a> {
-    pub(crate) placement: &'a Placement,
-    pub(crate) shape: &'a ModelShape,
-    pub(crate) lora: &'a LoraShape,
-    pub(crate) workload: &'a Workload,
-    pub(crate) counts: Counts,
+    method: &'a Method,
+    architecture: &'a Architecture,
+    lora: &'a LoraShape,
+    workload: &'a Workload,
+    profile: &'a Profile,
 }
 
 impl<'a> Estimate<'a> {
@@ -20,40 +25,106 @@ impl<'a> Estimate<'a> {
     ///
     /// # Errors
     /// [`MemoryError::Placement`], [`MemoryError::Zero`], [`MemoryError::PartExceedsWhole`],
-    /// [`MemoryError::UnevenHeads`], [`MemoryError::Overflow`].
+    /// [`MemoryError::UnevenHeads`], [`MemoryError::Context`], [`MemoryError::TooLarge`],
+    /// [`MemoryError::Overflow`].
     pub fn new(
-        placement: &'a Placement,
-        shape: &'a ModelShape,
+        method: &'a Method,
+        architecture: &'a Architecture,
         lora: &'a LoraShape,
         workload: &'a Workload,
+        profile: &'a Profile,
     ) -> Result<Self, MemoryError> {
-        placement.validate()?;
-        check_shape(shape)?;
-        if !placement.adapters.is_empty() && lora.rank == 0 {
-            return Err(MemoryError::Zero { field: "rank" });
+        let shape = &architecture.shape;
+        for activity in &method.activities {
+            Terms::new(&activity.placement, shape, lora, workload)?.check()?;
         }
-        workload.validate()?;
-        let counts = Counts::new(shape, lora)?;
-        Ok(Self { placement, shape, lora, workload, counts })
+        if shape.layers > MOST_BLOCKS {
+            let (value, most) = (shape.layers, MOST_BLOCKS);
+            return Err(MemoryError::TooLarge { field: "layers", value, most });
+        }
+        let (needed, context) = (workload.tokens()?, architecture.context as u64);
+        if needed > context {
+            return Err(MemoryError::Context { needed, context });
+        }
+        Ok(Self { method, architecture, lora, workload, profile })
+    }
+
+    /// The most bytes of every phase that the method goes through.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn predict(&self) -> Result<Prediction, MemoryError> {
+        let mut prediction = Prediction::default();
+        for activity in &self.method.activities {
+            prediction.raise(activity.phase, self.footprint(activity)?);
+        }
+        Ok(prediction)
+    }
+
+    /// The footprint of one phase; none if the method has no such phase.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn phase(&self, phase: PhaseName) -> Result<Option<Footprint>, MemoryError> {
+        Ok(self.predict()?.get(phase).cloned())
+    }
+
+    /// Bytes at the highest moment of an activity, in the second iteration of a run: the optimizer has
+    /// its state.
+    fn footprint(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
+        let book = Rc::new(Ledger::new(self.profile));
+        let tape = Tape::new(&book);
+        let store = Store::new(&book, &tape, self.workload.compute_dtype.bytes());
+        let (shape, lora, workload) = (&self.architecture.shape, self.lora, self.workload);
+        let bank = Bank::new(store, &activity.placement, shape, lora, workload);
+        if activity.optimizer {
+            bank.store.start_optimizer();
+        }
+        let terms = Terms::new(&activity.placement, shape, lora, workload)?;
+        let experience = terms.experience(self.method.experience)?;
+        let _held = book.under(Category::Experience, || Buffer::new(&book, experience));
+        let model = Model { bank: &bank, architecture: self.architecture, workload };
+        book.reset_peak();
+        self.run(&model, activity)?;
+        Footprint::new(book.peak()?)
+    }
+
+    fn run(&self, model: &Model<'_>, activity: &Activity) -> Result<(), MemoryError> {
+        let workload = self.workload;
+        let [prompt, response] =
+            [workload.prompt_tokens, workload.response_tokens].map(|n| n as u64);
+        let batch = |items: usize| Batch {
+            rows: activity.sequences.saturating_mul(items as u64),
+            tokens: prompt.saturating_add(response),
+            response,
+        };
+        match &activity.work {
+            Work::Generate(role) => {
+                model.generate(*role, workload.generate_batch as u64, prompt, response)
+            }
+            Work::Read(readings) => {
+                let requests: Vec<_> =
+                    readings.iter().map(|&r| crate::Request::constant(r)).collect();
+                model.read(&requests, batch(workload.score_batch)).map(drop)
+            }
+            Work::Learn(requests) => {
+                let parts = workload.minibatch.div_ceil(workload.micro_batch) as u64;
+                model.step(requests, batch(workload.micro_batch), parts)
+            }
+        }
     }
 }
 
-fn check_shape(shape: &ModelShape) -> Result<(), MemoryError> {
-    let fields = [
-        ("vocab", shape.vocab),
-        ("hidden", shape.hidden),
-        ("intermediate", shape.intermediate),
-        ("layers", shape.layers),
-        ("heads", shape.heads),
-        ("kv_heads", shape.kv_heads),
-        ("head_dim", shape.head_dim),
-    ];
-    if let Some(&(field, _)) = fields.iter().find(|(_, n)| *n == 0) {
-        return Err(MemoryError::Zero { field });
-    }
-    let (heads, kv_heads) = (shape.heads, shape.kv_heads);
-    if !heads.is_multiple_of(kv_heads) {
-        return Err(MemoryError::UnevenHeads { heads, kv_heads });
-    }
-    Ok(())
+/// Bytes of every phase, from plain values.
+///
+/// # Errors
+/// As [`Estimate::new`] and [`Estimate::predict`].
+pub fn predict(
+    method: &Method,
+    architecture: &Architecture,
+    lora: &LoraShape,
+    workload: &Workload,
+    profile: &Profile,
+) -> Result<Prediction, MemoryError> {
+    Estimate::new(method, architecture, lora, workload, profile)?.predict()
 }

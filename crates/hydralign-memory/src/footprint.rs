@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What bytes are held for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
     /// Trunks with their LM heads.
@@ -17,28 +19,37 @@ pub enum Category {
     Gradients,
     /// Moments of the optimizer.
     Optimizer,
-    /// Block inputs, norms, attention and feed-forward tensors.
+    /// What the graphs keep of the forward passes.
     Activations,
+    /// What lives for a moment: passes without a graph, steps of the backward pass and of the
+    /// optimizer, packing buffers.
+    #[default]
+    Workspace,
     /// Scores over the vocabulary and what is derived from them.
     Logits,
     /// Keys and values of what was read so far.
     KvCache,
     /// Tokens and per-token numbers of the batch, on the host.
     Experience,
+    /// What the tensor library holds on the host for parameters, optimizer states and graph nodes
+    /// beside their tensors.
+    Bookkeeping,
 }
 
 impl Category {
     /// Every category, in the order in which tables list them.
-    pub const ALL: [Category; 9] = [
+    pub const ALL: [Category; 11] = [
         Category::Weights,
         Category::Adapters,
         Category::Heads,
         Category::Gradients,
         Category::Optimizer,
         Category::Activations,
+        Category::Workspace,
         Category::Logits,
         Category::KvCache,
         Category::Experience,
+        Category::Bookkeeping,
     ];
 
     /// The lower-case name that files and tables use.
@@ -50,9 +61,11 @@ impl Category {
             Category::Gradients => "gradients",
             Category::Optimizer => "optimizer",
             Category::Activations => "activations",
+            Category::Workspace => "workspace",
             Category::Logits => "logits",
             Category::KvCache => "kv_cache",
             Category::Experience => "experience",
+            Category::Bookkeeping => "bookkeeping",
         }
     }
 }

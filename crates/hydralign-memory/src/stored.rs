@@ -1,14 +1,14 @@
-//! What is held for the whole run, and the gradients.
+//! The terms of a prediction that are equations, one function each.
 
 use crate::count::{product, sum};
-use crate::{Dtype, Estimate, MemoryError, Moment, PhaseName};
+use crate::{Dtype, MemoryError, Terms};
 use hydralign_placement::Role;
 
 /// Two moments per trained parameter, in 32 bits whatever the parameter's own dtype
 /// (AdamW, Loshchilov and Hutter 2019).
 const MOMENT_BYTES: u64 = 2 * 4;
 
-impl Estimate<'_> {
+impl Terms<'_> {
     /// Trunks: Σ over trunks of N·(b′ if trained, else b).
     ///
     /// A trunk that no role reads logits from, as a critic of its own, is held without an LM
@@ -45,23 +45,15 @@ impl Estimate<'_> {
         self.stored("the scalar heads", self.counts.head, trained)
     }
 
-    /// Gradients: b′·(trained parameters)·sets.
+    /// One set of gradients: b′·(trained parameters).
     ///
-    /// Actor and critic learn from one backward pass, so both have theirs at once. After it
-    /// there is one set, and where a minibatch is split another one: the sum so far. While the
-    /// graph is alive there is only that sum, for a gradient comes into being as the tensors
-    /// behind it are freed.
+    /// A minibatch that is split holds two for a moment, the sum so far and the newest.
     ///
     /// # Errors
     /// [`MemoryError::Overflow`].
-    pub fn gradients(&self, phase: PhaseName, moment: Moment) -> Result<u64, MemoryError> {
-        if phase != PhaseName::Update {
-            return Ok(0);
-        }
-        let sums = u64::from(self.workload.micro_batch < self.workload.minibatch);
-        let sets = sums + u64::from(moment == Moment::Step);
+    pub fn gradients(&self) -> Result<u64, MemoryError> {
         let bytes = self.workload.trained_dtype.bytes();
-        product("the gradients", &[sets, self.trained_parameters()?, bytes])
+        product("the gradients", &[self.trained_parameters()?, bytes])
     }
 
     /// The moments of AdamW: 2·4·(trained parameters). From the first step to the end.
@@ -95,7 +87,7 @@ impl Estimate<'_> {
     }
 
     fn dtype(&self, trained: bool) -> Dtype {
-        if trained { self.workload.trained_dtype } else { self.workload.dtype }
+        if trained { self.workload.trained_dtype } else { self.workload.frozen_dtype }
     }
 
     fn stored(

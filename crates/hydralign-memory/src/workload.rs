@@ -1,5 +1,6 @@
 use crate::MemoryError;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +24,19 @@ impl Dtype {
     }
 }
 
+impl FromStr for Dtype {
+    type Err = MemoryError;
+
+    fn from_str(text: &str) -> Result<Self, MemoryError> {
+        match text.to_ascii_lowercase().as_str() {
+            "f32" | "float32" => Ok(Dtype::F32),
+            "f16" | "float16" => Ok(Dtype::F16),
+            "bf16" | "bfloat16" => Ok(Dtype::Bf16),
+            _ => Err(MemoryError::UnknownDtype { text: text.to_owned() }),
+        }
+    }
+}
+
 /// How much is processed at once, and in which precision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,13 +55,46 @@ pub struct Workload {
     pub prompt_tokens: usize,
     /// Tokens of a response.
     pub response_tokens: usize,
-    /// Of weights that are not trained, of activations and of the cache.
-    pub dtype: Dtype,
+    /// Of weights that are not trained.
+    pub frozen_dtype: Dtype,
     /// Of weights that are trained and of their gradients.
     pub trained_dtype: Dtype,
+    /// Of activations and logits. Weights of another format are converted where they are used.
+    pub compute_dtype: Dtype,
+    /// Of keys and values in the cache.
+    pub cache_dtype: Dtype,
 }
 
 impl Workload {
+    /// Everything at once, in 32-bit floats: `rows` of prompts and responses of these lengths.
+    pub fn uniform(rows: usize, prompt_tokens: usize, response_tokens: usize) -> Self {
+        Self {
+            batch: rows,
+            generate_batch: rows,
+            score_batch: rows,
+            minibatch: rows,
+            micro_batch: rows,
+            prompt_tokens,
+            response_tokens,
+            frozen_dtype: Dtype::F32,
+            trained_dtype: Dtype::F32,
+            compute_dtype: Dtype::F32,
+            cache_dtype: Dtype::F32,
+        }
+    }
+
+    /// The same in another number format throughout.
+    #[must_use]
+    pub fn in_dtype(self, dtype: Dtype) -> Self {
+        Self {
+            frozen_dtype: dtype,
+            trained_dtype: dtype,
+            compute_dtype: dtype,
+            cache_dtype: dtype,
+            ..self
+        }
+    }
+
     /// Tokens of one episode.
     ///
     /// # Errors

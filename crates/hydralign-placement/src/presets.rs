@@ -213,4 +213,25 @@ impl Placement {
         self.name.push_str("_lora");
         self
     }
+
+    /// The same placement without a trunk of its own for the reference, where the actor's trunk is
+    /// frozen and starts from the same checkpoint: the adapter off is the reference (Dynamic LoRA of
+    /// Hydra-RLHF, for methods other than PPO).
+    pub fn sharing_reference(mut self) -> Self {
+        let views = (self.views.get(&Role::Actor), self.views.get(&Role::Reference));
+        let (Some(actor), Some(reference)) = views else { return self };
+        let (kept, gone) = (actor.trunk, reference.trunk);
+        let alone = self.views.values().filter(|v| v.trunk == gone).count() == 1;
+        let same = self.trunks.get(kept).zip(self.trunks.get(gone)).is_some_and(|(a, r)| a == r);
+        if !(alone && same && kept != gone && reference.adapter.is_none()) {
+            return self;
+        }
+        self.trunks.remove(gone);
+        self.views.insert(Role::Reference, View::trunk(kept));
+        let adapters = self.adapters.iter_mut().map(|a| &mut a.trunk);
+        for index in self.views.values_mut().map(|v| &mut v.trunk).chain(adapters) {
+            *index -= usize::from(*index > gone);
+        }
+        self
+    }
 }

@@ -11,13 +11,22 @@ impl Placement {
     /// # Errors
     /// The first fault found, named precisely.
     pub fn validate(&self) -> Result<(), PlacementError> {
+        self.check()?;
+        self.check_trained()
+    }
+
+    /// What [`Placement::validate`] checks, but that something may be trained: what must hold for
+    /// placements that only read, too.
+    ///
+    /// # Errors
+    /// The first fault found, named precisely.
+    pub fn check(&self) -> Result<(), PlacementError> {
         self.check_adapters()?;
         for (&role, view) in &self.views {
             self.check_view(role, view)?;
         }
         self.check_unused()?;
-        self.check_frozen()?;
-        self.check_trained()
+        self.check_frozen()
     }
 
     fn check_adapters(&self) -> Result<(), PlacementError> {

@@ -1,0 +1,144 @@
+//! The book in which simulated buffers are counted.
+
+use crate::profile::{Bookkeeping, Packing};
+use crate::{Category, MemoryError, Profile};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+const CATEGORIES: usize = Category::ALL.len();
+
+/// Bytes by category, now and at the highest moment since the last reset.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    live: RefCell<[u64; CATEGORIES]>,
+    total: Cell<u64>,
+    peak: RefCell<[u64; CATEGORIES]>,
+    peak_total: Cell<u64>,
+    scope: Cell<Category>,
+    overflow: Cell<Option<&'static str>>,
+    packing: Option<Packing>,
+    bookkeeping: Bookkeeping,
+}
+
+/// A ledger that buffers share.
+pub(crate) type Book = Rc<Ledger>;
+
+impl Ledger {
+    /// An empty book for a backend.
+    pub(crate) fn new(profile: &Profile) -> Self {
+        let (packing, bookkeeping) = (profile.packing, profile.bookkeeping);
+        Self { packing, bookkeeping, ..Self::default() }
+    }
+
+    /// What the library keeps for one thing.
+    pub(crate) fn entry(self: &Rc<Self>, of: impl FnOnce(&Bookkeeping) -> u64) -> Buffer {
+        self.under(Category::Bookkeeping, || Buffer::new(self, of(&self.bookkeeping)))
+    }
+
+    pub(crate) fn packing(&self) -> Option<Packing> {
+        self.packing
+    }
+
+    /// The category that new buffers are counted under.
+    pub(crate) fn scope(&self) -> Category {
+        self.scope.get()
+    }
+
+    /// Runs something with new buffers counted under a category.
+    pub(crate) fn under<T>(&self, category: Category, run: impl FnOnce() -> T) -> T {
+        let before = self.scope.replace(category);
+        let result = run();
+        self.scope.set(before);
+        result
+    }
+
+    fn grow(&self, category: Category, bytes: u64) {
+        let Some(total) = self.total.get().checked_add(bytes) else {
+            return self.overflows("a phase");
+        };
+        self.total.set(total);
+        // Never above the total, which is known to fit.
+        self.live.borrow_mut()[category as usize] += bytes;
+        if total > self.peak_total.get() {
+            self.peak_total.set(total);
+            *self.peak.borrow_mut() = *self.live.borrow();
+        }
+    }
+
+    fn shrink(&self, category: Category, bytes: u64) {
+        self.total.set(self.total.get().saturating_sub(bytes));
+        let mut live = self.live.borrow_mut();
+        live[category as usize] = live[category as usize].saturating_sub(bytes);
+    }
+
+    /// Remembers that a size did not fit into 64 bits; what follows is meaningless.
+    pub(crate) fn overflows(&self, what: &'static str) {
+        self.overflow.set(Some(what));
+    }
+
+    /// Starts a new peak at what is live now.
+    pub(crate) fn reset_peak(&self) {
+        self.peak_total.set(self.total.get());
+        *self.peak.borrow_mut() = *self.live.borrow();
+    }
+
+    /// Bytes that are live now, by category.
+    #[cfg(test)]
+    pub(crate) fn live(&self) -> Vec<(Category, u64)> {
+        pairs(&self.live.borrow())
+    }
+
+    /// Bytes at the highest moment since the last reset, by category.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`] if any size did not fit.
+    pub(crate) fn peak(&self) -> Result<Vec<(Category, u64)>, MemoryError> {
+        match self.overflow.get() {
+            Some(what) => Err(MemoryError::Overflow { what }),
+            None => Ok(pairs(&self.peak.borrow())),
+        }
+    }
+}
+
+fn pairs(bytes: &[u64; CATEGORIES]) -> Vec<(Category, u64)> {
+    Category::ALL.into_iter().map(|c| (c, bytes[c as usize])).collect()
+}
+
+/// A block of memory that is counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    bytes: u64,
+    category: Cell<Category>,
+    book: Book,
+}
+
+impl Buffer {
+    /// A block in the ledger's present scope.
+    pub(crate) fn new(book: &Book, bytes: u64) -> Self {
+        let category = book.scope();
+        book.grow(category, bytes);
+        Self { bytes, category: Cell::new(category), book: book.clone() }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Counts it under another category from now on. What is moved never makes a new peak.
+    pub(crate) fn recount(&self, category: Category) {
+        let before = self.category.replace(category);
+        let mut live = self.book.live.borrow_mut();
+        live[before as usize] = live[before as usize].saturating_sub(self.bytes);
+        live[category as usize] += self.bytes;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.book.shrink(self.category.get(), self.bytes);
+    }
+}

@@ -1,0 +1,268 @@
+//! The weights of a placement, as buffers.
+
+use super::flat::Flat;
+use super::ledger::{Book, Buffer};
+use super::tape::{Node, Tape, Var};
+use crate::{Category, Workload};
+use hydralign_placement::{LoraShape, ModelShape, Placement, Role, Target, View};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Bytes of a number in a moment, whatever the parameter's own format.
+const MOMENT: u64 = 4;
+
+/// Index of a parameter in its [`Store`].
+pub(crate) type Id = usize;
+
+struct Slot {
+    flat: Option<Flat>,
+    trained: bool,
+    node: Option<Node>,
+    moments: Option<[Flat; 2]>,
+    entries: Vec<Buffer>,
+}
+
+/// Every parameter, in the order in which the module visits them.
+pub(crate) struct Store {
+    slots: RefCell<Vec<Slot>>,
+    tape: Rc<Tape>,
+    book: Book,
+    /// Bytes of a number of an activation.
+    compute: u64,
+}
+
+impl Store {
+    pub(crate) fn new(book: &Book, tape: &Rc<Tape>, compute: u64) -> Self {
+        let (book, tape) = (book.clone(), tape.clone());
+        Self { slots: RefCell::default(), tape, book, compute }
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn make(&self, dims: &[u64], width: u64, trained: bool) -> Id {
+        let flat = Some(Flat::new(&self.book, dims, width));
+        let mut slots = self.slots.borrow_mut();
+        let entries = vec![self.book.entry(|b| if trained { b.trained } else { b.frozen })];
+        slots.push(Slot { flat, trained, node: None, moments: None, entries });
+        slots.len() - 1
+    }
+
+    /// A parameter for use: tracked where it is trained and a graph is wanted, and in the number format
+    /// of the activations.
+    pub(crate) fn get(&self, id: Id, graph: bool) -> Var {
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[id];
+        let flat = slot.flat.clone().expect("a parameter is away only during its own step");
+        if !(graph && slot.trained) {
+            return Var::constant(flat.cast(self.compute));
+        }
+        match &slot.node {
+            Some(node) => Var::at(flat, node),
+            None => {
+                let (var, node) = self.tape.leaf(flat);
+                slot.node = Some(node);
+                var
+            }
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// The graph's place of a parameter, if it was used since the last call.
+    pub(crate) fn take_node(&self, id: Id) -> Option<Node> {
+        self.slots.borrow_mut()[id].node.take()
+    }
+
+    /// The moments of every trained parameter, as they are after the first step.
+    pub(crate) fn start_optimizer(&self) {
+        self.book.under(Category::Optimizer, || {
+            for slot in self.slots.borrow_mut().iter_mut().filter(|s| s.trained) {
+                let moment = |t: &Flat| Flat::new(&self.book, t.dims(), MOMENT);
+                slot.moments = slot.flat.as_ref().map(|t| [moment(t), moment(t)]);
+                slot.entries.push(self.book.entry(|b| b.state));
+            }
+        });
+    }
+
+    /// AdamW on one parameter: burn-optim 0.22, `AdaptiveMomentumW::transform` and `AdamW::step`.
+    pub(crate) fn step(&self, id: Id, gradient: Flat) {
+        let (tensor, moments) = {
+            let mut slots = self.slots.borrow_mut();
+            (slots[id].flat.take(), slots[id].moments.take())
+        };
+        let Some(tensor) = tensor else { return };
+        let [first, second] = match moments {
+            Some([first, second]) => {
+                let first = first.unary().binary(gradient.clone().unary());
+                let squared = gradient.clone().binary(gradient).unary();
+                [first, second.unary().binary(squared)]
+            }
+            None => {
+                let first = gradient.clone().unary();
+                [first, gradient.clone().binary(gradient).unary()]
+            }
+        };
+        let corrected = first.clone().unary();
+        let root = second.clone().unary();
+        let delta = corrected.binary(root);
+        let updated = tensor.clone().binary(delta);
+        drop(tensor);
+        updated.recount(Category::Weights);
+        first.recount(Category::Optimizer);
+        second.recount(Category::Optimizer);
+        let slot = &mut self.slots.borrow_mut()[id];
+        (slot.flat, slot.moments) = (Some(updated), Some([first, second]));
+    }
+}
+
+/// A norm's weights.
+pub(crate) struct NormWeights {
+    pub(crate) weight: Id,
+    pub(crate) bias: Option<Id>,
+}
+
+/// A block's weights.
+pub(crate) struct BlockWeights {
+    pub(crate) attention_norm: NormWeights,
+    pub(crate) mlp_norm: NormWeights,
+    pub(crate) attention_out_norm: Option<NormWeights>,
+    pub(crate) mlp_out_norm: Option<NormWeights>,
+    pub(crate) query_norm: Option<NormWeights>,
+    pub(crate) key_norm: Option<NormWeights>,
+    pub(crate) projections: BTreeMap<Target, (Id, Option<Id>)>,
+}
+
+/// A trunk's weights.
+pub(crate) struct TrunkWeights {
+    pub(crate) embedding: Id,
+    pub(crate) positions: Option<Id>,
+    pub(crate) project_in: Option<Id>,
+    pub(crate) project_out: Option<Id>,
+    pub(crate) blocks: Vec<BlockWeights>,
+    pub(crate) norm: Option<NormWeights>,
+    pub(crate) head: Option<Id>,
+}
+
+/// An adapter's pairs, block by block.
+pub(crate) struct AdapterWeights {
+    pub(crate) pairs: Vec<BTreeMap<Target, [Id; 2]>>,
+}
+
+/// Everything that a placement holds.
+pub(crate) struct Bank<'a> {
+    pub(crate) store: Store,
+    pub(crate) trunks: Vec<TrunkWeights>,
+    pub(crate) adapters: BTreeMap<String, AdapterWeights>,
+    pub(crate) heads: BTreeMap<Role, Id>,
+    pub(crate) placement: &'a Placement,
+}
+
+struct Builder<'a> {
+    store: &'a Store,
+    trained: bool,
+    width: u64,
+}
+
+impl Builder<'_> {
+    fn make(&self, dims: &[usize]) -> Id {
+        let dims: Vec<u64> = dims.iter().map(|&d| d as u64).collect();
+        self.store.make(&dims, self.width, self.trained)
+    }
+
+    fn norm(&self, size: usize, bias: bool) -> NormWeights {
+        let weight = self.make(&[size]);
+        NormWeights { weight, bias: bias.then(|| self.make(&[size])) }
+    }
+
+    fn block(&self, shape: &ModelShape) -> BlockWeights {
+        let parts = &shape.parts;
+        let norm = || self.norm(shape.hidden, parts.norm_bias);
+        let head_norm = || parts.qk_norm.then(|| self.norm(shape.head_dim, false));
+        BlockWeights {
+            attention_norm: norm(),
+            mlp_norm: norm(),
+            attention_out_norm: parts.sandwich.then(norm),
+            mlp_out_norm: parts.sandwich.then(norm),
+            query_norm: head_norm(),
+            key_norm: head_norm(),
+            projections: (shape.targets().iter())
+                .map(|&target| {
+                    let dims = shape.projection(target);
+                    let weight = self.make(&dims);
+                    (target, (weight, parts.has_bias(target).then(|| self.make(&dims[1..]))))
+                })
+                .collect(),
+        }
+    }
+
+    fn trunk(&self, shape: &ModelShape, predicts: bool) -> TrunkWeights {
+        let (width, hidden) = (shape.width(), shape.hidden);
+        let projects = shape.parts.embedding.is_some();
+        TrunkWeights {
+            embedding: self.make(&[shape.vocab, width]),
+            positions: shape.parts.positions.map(|rows| self.make(&[rows, hidden])),
+            project_in: projects.then(|| self.make(&[width, hidden])),
+            project_out: projects.then(|| self.make(&[hidden, width])),
+            blocks: (0..shape.layers).map(|_| self.block(shape)).collect(),
+            norm: shape.parts.final_norm.then(|| self.norm(hidden, shape.parts.norm_bias)),
+            head: (predicts && !shape.tied).then(|| self.make(&[width, shape.vocab])),
+        }
+    }
+
+    fn adapter(&self, shape: &ModelShape, lora: &LoraShape) -> AdapterWeights {
+        let pair = |target: Target| {
+            let [rows, columns] = shape.projection(target);
+            (target, [self.make(&[rows, lora.rank]), self.make(&[lora.rank, columns])])
+        };
+        let block = |_| lora.targets_in(shape).map(pair).collect();
+        AdapterWeights { pairs: (0..shape.layers).map(block).collect() }
+    }
+}
+
+impl<'a> Bank<'a> {
+    pub(crate) fn new(
+        store: Store,
+        placement: &'a Placement,
+        shape: &ModelShape,
+        lora: &LoraShape,
+        workload: &Workload,
+    ) -> Self {
+        let book = store.book().clone();
+        let builder = |trained: bool| Builder {
+            store: &store,
+            trained,
+            width: if trained { workload.trained_dtype } else { workload.frozen_dtype }.bytes(),
+        };
+        let trunks = book.under(Category::Weights, || {
+            let trunk = |(i, spec): (usize, &hydralign_placement::TrunkSpec)| {
+                builder(spec.trainable).trunk(shape, placement.predicts(i))
+            };
+            placement.trunks.iter().enumerate().map(trunk).collect()
+        });
+        let adapters = book.under(Category::Adapters, || {
+            let adapter = |spec: &hydralign_placement::AdapterSpec| {
+                (spec.name.clone(), builder(spec.trainable).adapter(shape, lora))
+            };
+            placement.adapters.iter().map(adapter).collect()
+        });
+        let heads = book.under(Category::Heads, || {
+            let scalar = placement.views.keys().filter(|r| r.is_scalar());
+            scalar
+                .map(|&r| (r, builder(placement.head_trainable(r)).make(&[shape.width(), 1])))
+                .collect()
+        });
+        Self { store, trunks, adapters, heads, placement }
+    }
+
+    /// What a view looks through.
+    pub(crate) fn look(&self, view: &View) -> (&TrunkWeights, Option<&AdapterWeights>) {
+        let adapter = view.adapter.as_ref().and_then(|name| self.adapters.get(name));
+        // The placement is checked: its views name trunks that it holds.
+        (&self.trunks[view.trunk], adapter)
+    }
+}
