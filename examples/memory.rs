@@ -2,8 +2,8 @@
 
 use crate::recipe::Recipe;
 use anyhow::Result;
-use hydralign::kernels::CountingAllocator;
 use hydralign::families::Architecture;
+use hydralign::kernels::CountingAllocator;
 use hydralign::memory::{Method, PhaseName, Prediction, Profile, Workload, predict};
 use hydralign::prelude::*;
 use hydralign::runs::PhaseClock;

@@ -1,7 +1,7 @@
 use crate::shadow::{Bank, Batch, Buffer, Ledger, Model, Store, Tape};
 use crate::{
-    Activity, Category, Footprint, MemoryError, Method, PhaseName, Prediction, Profile, Terms, Work,
-    Workload,
+    Activity, Category, Footprint, MemoryError, Method, PhaseName, Prediction, Profile, Terms,
+    Work, Workload,
 };
 use hydralign_families::Architecture;
 use hydralign_placement::LoraShape;
@@ -13,10 +13,10 @@ const MOST_BLOCKS: usize = 4096;
 /// A method with its models and workload, checked.
 #[derive(Clone, Debug)]
 pub struct Estimate<'a> {
-    method: &'a Method,
-    architecture: &'a Architecture,
+    pub(crate) method: &'a Method,
+    pub(crate) architecture: &'a Architecture,
     lora: &'a LoraShape,
-    workload: &'a Workload,
+    pub(crate) workload: &'a Workload,
     profile: &'a Profile,
 }
 

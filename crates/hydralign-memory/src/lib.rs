@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod buffers;
+mod cost;
 mod count;
 mod error;
 mod estimate;
@@ -20,6 +21,7 @@ mod stored;
 mod terms;
 mod workload;
 
+pub use cost::Cost;
 pub use error::MemoryError;
 pub use estimate::{Estimate, predict};
 pub use flops::{PassTokens, forward_flops, generate_flops, train_flops};

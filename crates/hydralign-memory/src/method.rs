@@ -1,8 +1,8 @@
 //! What the methods do, phase by phase, as far as bytes depend on it.
 
 use crate::{PhaseName, Reading, Request};
-use hydralign_placement::{Placement, Role};
 use Role::{Actor, Critic, Reference, Reward};
+use hydralign_placement::{Placement, Role};
 
 /// What a phase does with the models that it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,13 @@ fn methods() -> Vec<Method> {
 }
 
 /// The most bytes of an activity, in the second of two equal rounds.
-fn measure(method: &Method, phase: PhaseName, a: &Architecture, lora: &LoraShape, w: &Workload) -> u64 {
+fn measure(
+    method: &Method,
+    phase: PhaseName,
+    a: &Architecture,
+    lora: &LoraShape,
+    w: &Workload,
+) -> u64 {
     let device = Device::flex();
     let start = checkpoint(a, &device);
     let mut most = 0;
@@ -86,7 +92,9 @@ fn predicted_bytes_are_held() {
     for (name, a) in [("llama", llama()), ("wide", wide()), ("neox", neox())] {
         for (i, w) in workloads().iter().enumerate() {
             for method in methods() {
-                if !format!("{name} {i} {} ", method.name).contains(&only) { continue; }
+                if !format!("{name} {i} {} ", method.name).contains(&only) {
+                    continue;
+                }
                 let estimate = Estimate::new(&method, &a, &lora, w, &profile).unwrap();
                 let t = std::time::Instant::now();
                 let prediction = estimate.predict().unwrap();
@@ -94,7 +102,12 @@ fn predicted_bytes_are_held() {
                 for (phase, footprint) in prediction.iter() {
                     let measured = measure(&method, phase, &a, &lora, w);
                     let predicted = footprint.total() - footprint.get(Category::Experience);
-                    println!("{name} {i} {:<20} {phase:<9} {predicted:>10} {measured:>10} {:.4} {} {t:?}", method.name, predicted as f64 / measured as f64, predicted as i64 - measured as i64);
+                    println!(
+                        "{name} {i} {:<20} {phase:<9} {predicted:>10} {measured:>10} {:.4} {} {t:?}",
+                        method.name,
+                        predicted as f64 / measured as f64,
+                        predicted as i64 - measured as i64
+                    );
                     let _ = footprint;
                 }
             }

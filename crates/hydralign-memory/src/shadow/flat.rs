@@ -258,5 +258,4 @@ impl Flat {
             false => Self::new(self.book(), self.dims(), width),
         }
     }
-
 }

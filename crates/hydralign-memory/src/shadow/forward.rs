@@ -205,9 +205,8 @@ impl Pass<'_> {
         let by_head = |x: Var, heads: u64| x.reshape(&[self.rows, self.queries, heads, d]);
         if shape.parts.fused_qkv {
             let all = self.project(index, Target::QueryKeyValue, x);
-            let part = |from: u64, heads: u64| {
-                by_head(all.clone().narrow(1, from * d, heads * d), heads)
-            };
+            let part =
+                |from: u64, heads: u64| by_head(all.clone().narrow(1, from * d, heads * d), heads);
             return [part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
         }
         let q = self.project(index, Target::Query, x.clone());

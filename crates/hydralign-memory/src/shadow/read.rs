@@ -43,7 +43,13 @@ impl Model<'_> {
         Ok(passes.into_iter().map(group).collect())
     }
 
-    pub(crate) fn pass(&self, view: &View, graph: bool, rows: u64, positions: [u64; 2]) -> Pass<'_> {
+    pub(crate) fn pass(
+        &self,
+        view: &View,
+        graph: bool,
+        rows: u64,
+        positions: [u64; 2],
+    ) -> Pass<'_> {
         let (trunk, adapter) = self.bank.look(view);
         Pass {
             store: &self.bank.store,
@@ -73,8 +79,7 @@ impl Model<'_> {
     }
 
     fn answer(&self, group: &Group, batch: Batch) -> Vec<(Request, Var)> {
-        let pass =
-            self.pass(&group.view, group.graph, batch.rows, [batch.tokens, batch.tokens]);
+        let pass = self.pass(&group.view, group.graph, batch.rows, [batch.tokens, batch.tokens]);
         let hidden = pass.hidden(None);
         self.readings(&pass, group, hidden, batch)
     }
@@ -127,9 +132,7 @@ impl Model<'_> {
 
     fn scalar(&self, pass: &Pass<'_>, role: Role, hidden: Var, rows: u64) -> Var {
         match self.bank.heads.get(&role) {
-            Some(&head) => {
-                hidden.matmul(self.bank.store.get(head, pass.graph)).reshape(&[rows])
-            }
+            Some(&head) => hidden.matmul(self.bank.store.get(head, pass.graph)).reshape(&[rows]),
             None => hidden,
         }
     }

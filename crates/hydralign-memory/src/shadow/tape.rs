@@ -105,9 +105,8 @@ impl Var {
         let Some(root) = self.node else { return grads };
         let book = root.tape.book.clone();
         let mut steps = std::mem::take(&mut *root.tape.steps.borrow_mut());
-        let ones = book.under(Category::Workspace, || {
-            Flat::new(&book, self.flat.dims(), self.flat.width())
-        });
+        let ones = book
+            .under(Category::Workspace, || Flat::new(&book, self.flat.dims(), self.flat.width()));
         drop(self.flat);
         grads.add(&root, ones);
         steps.sort_by_key(|s| s.node.order);

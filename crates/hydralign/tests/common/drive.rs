@@ -11,9 +11,7 @@ use hydralign_core::{
     Decoder, Episode, Finish, Objective, Reading, Request, Role, Roles, Sequence, TokenBatch,
 };
 use hydralign_memory::{self as memory, Activity, Method, Work, Workload};
-use hydralign_models::{
-    Architecture, Checkpoint, ModelBank, ScalarHead, Start, random_trunk,
-};
+use hydralign_models::{Architecture, Checkpoint, ModelBank, ScalarHead, Start, random_trunk};
 use hydralign_placement::{LoraShape, Placement, Source};
 
 /// A random model of an architecture, with a reward head.
@@ -79,7 +77,13 @@ fn reading(reading: memory::Reading) -> Reading {
 }
 
 /// Does once what a phase does over and over.
-pub(crate) fn run(method: &Method, activity: &Activity, held: &mut Held, w: &Workload, device: &Device) {
+pub(crate) fn run(
+    method: &Method,
+    activity: &Activity,
+    held: &mut Held,
+    w: &Workload,
+    device: &Device,
+) {
     match (&activity.work, held) {
         (Work::Generate(role), held) => generate(held.bank(), *role, w),
         (Work::Read(readings), held) => {
