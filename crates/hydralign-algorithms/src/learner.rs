@@ -1,8 +1,7 @@
 use crate::{AlgorithmError, clip_global_norm};
-use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use hydralign_core::{Objective, Roles, TokenBatch};
+use hydralign_core::{Differentiable, Objective, TokenBatch};
 use serde::{Deserialize, Serialize};
 
 /// AdamW and the global gradient norm.
@@ -69,7 +68,7 @@ pub struct Learner<M> {
     max_grad_norm: Option<f64>,
 }
 
-impl<M: Module + Roles> Learner<M> {
+impl<M: Differentiable> Learner<M> {
     /// A learner with fresh optimizer state.
     pub fn new(model: M, config: &OptimizerConfig) -> Self {
         let optimizer = AdamWConfig::new()
@@ -119,13 +118,14 @@ impl<M: Module + Roles> Learner<M> {
         let mut report = StepReport::default();
         let mut accumulator = GradientsAccumulator::new();
         for (tokens, batch) in micro_batches {
-            let outputs = model.read(&requests, tokens)?;
-            let loss = objective.loss(&outputs, batch)?;
-            add_numbers(&mut report, &loss.value, &loss.stats);
-            if !report.loss.is_finite() {
-                return Err(AlgorithmError::NonFinite { what: "the loss", value: report.loss });
-            }
-            let gradients = GradientsParams::from_grads(loss.value.backward(), model);
+            let gradients = model.differentiate(&requests, tokens, |outputs| {
+                let loss = objective.loss(outputs, batch)?;
+                add_numbers(&mut report, &loss.value, &loss.stats);
+                match report.loss {
+                    value if value.is_finite() => Ok(loss.value),
+                    value => Err(AlgorithmError::NonFinite { what: "the loss", value }),
+                }
+            })?;
             accumulator.accumulate(model, gradients);
         }
         if micro_batches.is_empty() {

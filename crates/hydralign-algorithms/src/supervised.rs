@@ -1,7 +1,6 @@
 use crate::{AlgorithmError, Learner, StepReport};
-use burn::module::Module;
 use hydralign_core::random::permutation;
-use hydralign_core::{CoreError, Objective, Roles, TokenBatch};
+use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
 
 /// The order in which items are visited: each epoch is a permutation of its own, cut into
 /// minibatches; the last, shorter minibatch of an epoch is kept.
@@ -48,7 +47,7 @@ pub fn train_minibatches<M, O>(
     mut after_step: impl FnMut(usize, &StepReport) -> bool,
 ) -> Result<(), AlgorithmError>
 where
-    M: Module + Roles,
+    M: Differentiable,
     O: Objective,
 {
     if epochs.items == 0 {

@@ -1,6 +1,5 @@
 use crate::{AlgorithmError, Epochs, Learner};
-use burn::module::Module;
-use hydralign_core::{CoreError, Objective, Roles, TokenBatch};
+use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
 
 /// Numbers of the updates on one rollout.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,7 +31,7 @@ impl UpdateReport {
 ///
 /// # Errors
 /// As [`Learner::step`]; the learner then holds the weights of the last good step.
-pub(crate) fn update_on_rollout<M: Module + Roles, O: Objective>(
+pub(crate) fn update_on_rollout<M: Differentiable, O: Objective>(
     learner: &mut Learner<M>,
     objective: &O,
     epochs: &Epochs,

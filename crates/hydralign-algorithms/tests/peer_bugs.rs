@@ -9,7 +9,7 @@ use hydralign_algorithms::{
     HydraSft, HydraSftConfig, Learner, Nll, OptimizerConfig, nll_batch, preference_batch,
 };
 use hydralign_core::{
-    CoreError, Objective, Outputs, Reading, Request, Roles, Sequence, TokenBatch,
+    CoreError, Differentiable, Objective, Outputs, Reading, Request, Roles, Sequence, TokenBatch,
 };
 
 /// log π of a token is a parameter of the token, the score of a response one of its last token.
@@ -41,6 +41,8 @@ impl Roles for PerToken {
         Ok(outputs)
     }
 }
+
+impl Differentiable for PerToken {}
 
 /// Responses of one to seven tokens.
 fn ragged() -> Vec<Sequence> {

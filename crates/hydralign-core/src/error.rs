@@ -52,6 +52,9 @@ pub enum CoreError {
         /// What was looked up.
         reading: Reading,
     },
+    /// A loss that no trained weight can change.
+    #[error("the loss does not depend on anything that is trained")]
+    ConstantLoss,
     /// The model does not serve a role.
     #[error(transparent)]
     Placement(#[from] hydralign_placement::PlacementError),

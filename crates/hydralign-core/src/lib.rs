@@ -2,6 +2,7 @@
 
 mod batch;
 mod decoder;
+mod differentiate;
 mod episode;
 mod error;
 mod fingerprint;
@@ -14,6 +15,7 @@ mod roles;
 
 pub use batch::{Sequence, TokenBatch};
 pub use decoder::Decoder;
+pub use differentiate::{Differentiable, differentiate_at_once};
 pub use episode::{Episode, Finish};
 pub use error::CoreError;
 pub use fingerprint::Fingerprint;

@@ -25,6 +25,8 @@ impl Roles for ModelBank {
     }
 }
 
+impl hydralign_core::Differentiable for ModelBank {}
+
 impl ModelBank {
     /// One group per trunk pass; a pass keeps its graph if any of its requests needs it.
     fn groups(&self, requests: &[Request]) -> Result<Vec<Group>, CoreError> {

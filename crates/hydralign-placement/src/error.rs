@@ -105,4 +105,10 @@ pub enum PlacementError {
         /// The trunk in question.
         trunk: usize,
     },
+    /// Passes cannot be carried out in pieces of nothing.
+    #[error("`{setting}` is 0, but a piece holds at least one; leave it out for no pieces")]
+    EmptyPieces {
+        /// Name of the setting.
+        setting: &'static str,
+    },
 }

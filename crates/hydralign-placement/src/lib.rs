@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod execution;
 mod lora;
 mod parts;
 mod pass;
@@ -12,6 +13,7 @@ mod start;
 mod validate;
 
 pub use error::PlacementError;
+pub use execution::Execution;
 pub use lora::{LoraShape, Target};
 pub use parts::Parts;
 pub use pass::Pass;

@@ -3,9 +3,8 @@ use crate::rows::Rows;
 use crate::updates::update_on_rollout;
 use crate::weights::vector;
 use crate::{AlgorithmError, Epochs, Learner, UpdateReport};
-use burn::module::Module;
 use burn::tensor::Device;
-use hydralign_core::{CoreError, Finish, Observer, Phase, Roles, TokenBatch};
+use hydralign_core::{CoreError, Differentiable, Finish, Observer, Phase, TokenBatch};
 
 impl CriticFree {
     /// `epochs` × `minibatches` optimizer steps on a rollout, fewer if the estimated KL from the
@@ -16,7 +15,7 @@ impl CriticFree {
     ///
     /// # Errors
     /// [`AlgorithmError::NonFinite`]; the learner then holds the weights of the last good step.
-    pub fn update<M: Module + Roles>(
+    pub fn update<M: Differentiable>(
         &self,
         learner: &mut Learner<M>,
         experience: &GroupExperience,

@@ -2,9 +2,8 @@ use super::{Experience, Ppo, PpoBatch, PpoObjective, Sample};
 use crate::updates::update_on_rollout;
 use crate::weights::vector;
 use crate::{AlgorithmError, Epochs, Learner, UpdateReport};
-use burn::module::Module;
 use burn::tensor::Device;
-use hydralign_core::{CoreError, Observer, Phase, Roles, TokenBatch};
+use hydralign_core::{CoreError, Differentiable, Observer, Phase, TokenBatch};
 
 impl Ppo {
     /// `epochs` × `minibatches` optimizer steps on a rollout, fewer if the estimated KL from the
@@ -15,7 +14,7 @@ impl Ppo {
     ///
     /// # Errors
     /// [`AlgorithmError::NonFinite`]; the learner then holds the weights of the last good step.
-    pub fn update<M: Module + Roles>(
+    pub fn update<M: Differentiable>(
         &self,
         learner: &mut Learner<M>,
         experience: &Experience,

@@ -3,7 +3,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use hydralign_core::{CoreError, Gradient, Outputs, Reading, Request, Roles, Sequence, TokenBatch};
+use hydralign_core::{
+    CoreError, Differentiable, Gradient, Outputs, Reading, Request, Roles, Sequence, TokenBatch,
+};
 use serde_json::Value;
 
 /// Answers every reading with a parameter of its own.
@@ -50,6 +52,8 @@ impl Roles for Table {
         Ok(outputs)
     }
 }
+
+impl Differentiable for Table {}
 
 /// A batch of that many one-token responses; the table does not look at it.
 pub(crate) fn any_batch(tokens: usize) -> TokenBatch {

@@ -5,8 +5,8 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{
-    CoreError, Episode, Finish, Gradient, Objective, Outputs, Reading, Request, Role, Roles,
-    Sequence, TokenBatch,
+    CoreError, Differentiable, Episode, Finish, Gradient, Objective, Outputs, Reading, Request,
+    Role, Roles, Sequence, TokenBatch,
 };
 
 /// Size of the vocabulary.
@@ -192,6 +192,8 @@ impl Roles for Tabular {
         Ok(outputs)
     }
 }
+
+impl Differentiable for Tabular {}
 
 /// Index of the state after some tokens.
 pub(crate) fn state(prompt: usize, before: &[u32]) -> usize {
