@@ -1,3 +1,4 @@
+use crate::NoFit;
 use hydralign_placement::PlacementError;
 use thiserror::Error;
 
@@ -58,6 +59,9 @@ pub enum MemoryError {
         /// The text as given.
         text: String,
     },
+    /// No plan stays within the budget.
+    #[error("{0}")]
+    NoFit(Box<NoFit>),
     /// The number of bytes does not fit into 64 bits.
     #[error("the size of {what} is beyond 2^64")]
     Overflow {

@@ -71,7 +71,7 @@ impl<'a> Estimate<'a> {
 
     /// Bytes at the highest moment of an activity, in the second iteration of a run: the optimizer has
     /// its state.
-    fn footprint(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
+    pub(crate) fn footprint(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
         let book = Rc::new(Ledger::new(self.profile));
         let tape = Tape::new(&book);
         let store = Store::new(&book, &tape, self.workload.compute_dtype.bytes());

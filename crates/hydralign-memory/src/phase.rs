@@ -2,7 +2,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The phases of a training iteration that hold different buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseName {
     /// Sampling responses: weights, cache, one step's logits.
@@ -10,6 +12,7 @@ pub enum PhaseName {
     /// Reading reference, reward and values without a graph.
     Score,
     /// Gradient steps: the graph and the gradients.
+    #[default]
     Update,
 }
 

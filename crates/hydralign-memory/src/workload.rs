@@ -1,4 +1,5 @@
 use crate::MemoryError;
+use hydralign_placement::Execution;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -63,6 +64,9 @@ pub struct Workload {
     pub compute_dtype: Dtype,
     /// Of keys and values in the cache.
     pub cache_dtype: Dtype,
+    /// How passes are carried out.
+    #[serde(default)]
+    pub execution: Execution,
 }
 
 impl Workload {
@@ -80,6 +84,7 @@ impl Workload {
             trained_dtype: Dtype::F32,
             compute_dtype: Dtype::F32,
             cache_dtype: Dtype::F32,
+            execution: Execution::default(),
         }
     }
 
@@ -106,8 +111,10 @@ impl Workload {
     /// Checks that nothing is zero and no part is larger than its whole.
     ///
     /// # Errors
-    /// [`MemoryError::Zero`], [`MemoryError::PartExceedsWhole`].
+    /// [`MemoryError::Zero`], [`MemoryError::PartExceedsWhole`], [`MemoryError::Placement`] for an
+    /// execution in pieces of nothing.
     pub fn validate(&self) -> Result<(), MemoryError> {
+        self.execution.validate()?;
         let batch = ("batch", self.batch);
         let generate_batch = ("generate_batch", self.generate_batch);
         let score_batch = ("score_batch", self.score_batch);
