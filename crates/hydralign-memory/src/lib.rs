@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod budget;
 mod buffers;
 mod cost;
 mod count;
@@ -25,6 +26,7 @@ mod terms;
 mod ways;
 mod workload;
 
+pub use budget::Budget;
 pub use cost::Cost;
 pub use error::MemoryError;
 pub use estimate::{Estimate, predict};

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod calibrate;
+
 pub use burn;
+pub use calibrate::{CalibrationError, calibrate};
 pub use hydralign_advantage as advantage;
 pub use hydralign_algorithms as algorithms;
 pub use hydralign_core as core;

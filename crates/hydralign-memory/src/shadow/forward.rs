@@ -47,6 +47,11 @@ impl Pass<'_> {
         self.table(&[count], INDEX)
     }
 
+    /// Bytes of a number of an activation.
+    pub(crate) fn width(&self) -> u64 {
+        self.store.compute()
+    }
+
     fn weight(&self, id: usize) -> Var {
         self.store.get(id, self.graph)
     }

@@ -1,29 +1,38 @@
 //! Gradient steps, as the learner takes them.
 
+use super::cut::add;
 use super::flat::Flat;
-use super::read::{Batch, Model};
+use super::read::{Batch, Group, Model};
 use super::tape::Var;
 use crate::{Category, MemoryError, Request};
+use hydralign_placement::Execution;
 
 /// Gradients of the parameters that received one.
-type Gradients = Vec<Option<Flat>>;
+pub(crate) type Gradients = Vec<Option<Flat>>;
 
 impl Model<'_> {
-    /// The gradients of one micro-batch by plain backward pass.
-    fn differentiate(&self, requests: &[Request], batch: Batch) -> Result<Gradients, MemoryError> {
-        let outputs = self.read(requests, batch)?;
+    /// A scalar that all differentiable readings lead to.
+    pub(crate) fn loss(&self, outputs: Vec<(Request, Var)>) -> Option<Var> {
         let book = self.bank.store.book();
-        let loss = book.under(Category::Activations, || {
-            let term = |(request, value): &(Request, Var)| {
-                request.gradient.then(|| value.clone().scale().reduce(0))
-            };
-            outputs.iter().filter_map(term).reduce(Var::add)
-        });
-        drop(outputs);
-        let Some(loss) = loss else { return Ok(Vec::new()) };
-        let mut grads = loss.backward();
-        let take = |id| grads.take(&self.bank.store.take_node(id)?);
-        Ok((0..self.bank.store.count()).map(take).collect())
+        book.under(Category::Activations, || {
+            let term =
+                |(request, value): (Request, Var)| request.gradient.then(|| value.scale().sum());
+            outputs.into_iter().filter_map(term).reduce(Var::add)
+        })
+    }
+
+    /// Whether the pass of a group is differentiated.
+    pub(crate) fn learns(&self, group: &Group) -> bool {
+        group.graph && self.bank.placement.is_trainable(&group.view)
+    }
+
+    /// The gradients of one micro-batch.
+    fn differentiate(&self, requests: &[Request], batch: Batch) -> Result<Gradients, MemoryError> {
+        if self.workload.execution != Execution::default() {
+            return self.differentiate_in_pieces(requests, batch);
+        }
+        let loss = self.loss(self.read(requests, batch)?);
+        Ok(self.collect(loss.map(Var::backward).unwrap_or_default()))
     }
 
     /// One optimizer step on a minibatch of `micro_batches` equal parts.
@@ -36,15 +45,13 @@ impl Model<'_> {
         micro_batches: u64,
     ) -> Result<(), MemoryError> {
         let book = self.bank.store.book();
-        let mut sums: Gradients = Vec::new();
+        let mut sums: Gradients = vec![None; self.bank.store.count()];
         for _ in 0..micro_batches.min(2) {
             let gradients = self.differentiate(requests, batch)?;
-            sums.resize(gradients.len(), None);
             for (sum, new) in sums.iter_mut().zip(gradients) {
-                *sum = match (sum.take(), new) {
-                    (Some(sum), Some(new)) => Some(sum.binary(new)),
-                    (sum, new) => sum.or(new),
-                };
+                if let Some(new) = new {
+                    add(sum, new);
+                }
             }
         }
         book.under(Category::Workspace, || {

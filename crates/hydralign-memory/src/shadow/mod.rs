@@ -6,11 +6,13 @@
 //! what burn-autodiff and burn-flex 0.22 do. What is live at the highest moment is the prediction, and
 //! its parts are the categories.
 
+mod cut;
 mod decode;
 mod flat;
 mod forward;
 mod learn;
 mod ledger;
+mod log_prob;
 mod read;
 mod tape;
 mod weights;

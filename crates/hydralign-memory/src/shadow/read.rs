@@ -1,5 +1,6 @@
 //! Readings of a batch, as the model bank answers them.
 
+use super::flat::Flat;
 use super::forward::Pass;
 use super::tape::Var;
 use super::weights::Bank;
@@ -78,19 +79,29 @@ impl Model<'_> {
         Ok(outputs)
     }
 
-    fn answer(&self, group: &Group, batch: Batch) -> Vec<(Request, Var)> {
+    pub(crate) fn answer(&self, group: &Group, batch: Batch) -> Vec<(Request, Var)> {
         let pass = self.pass(&group.view, group.graph, batch.rows, [batch.tokens, batch.tokens]);
         let hidden = pass.hidden(None);
-        self.readings(&pass, group, hidden, batch)
+        let in_pieces = match self.log_prob(&pass, group).filter(|_| !self.learns(group)) {
+            Some(kernel) => {
+                let packed = hidden.flat.clone().select(batch.rows * batch.response);
+                drop(kernel.forward(self.bank.store.book(), &packed));
+                true
+            }
+            None => false,
+        };
+        self.readings(&pass, group, hidden, batch, in_pieces)
     }
 
-    /// The readings of output states.
+    /// The readings of output states; with the vocabulary in pieces, log-probabilities and entropies are
+    /// known already and no graph leads from them to the states.
     pub(crate) fn readings(
         &self,
         pass: &Pass<'_>,
         group: &Group,
         hidden: Var,
         batch: Batch,
+        in_pieces: bool,
     ) -> Vec<(Request, Var)> {
         let reads = |f: fn(Reading) -> bool| group.requests.iter().any(|r| f(r.reading));
         let response = batch.rows * batch.response;
@@ -100,7 +111,7 @@ impl Model<'_> {
         });
         let book = self.bank.store.book();
         let distribution = match &packed {
-            Some(packed) if reads(Reading::needs_logits) => {
+            Some(packed) if reads(Reading::needs_logits) && !in_pieces => {
                 let logits = || pass.logits(packed.clone()).log_softmax();
                 Some(book.under(Category::Logits, logits))
             }
@@ -108,6 +119,10 @@ impl Model<'_> {
         };
         let one = |request: &Request| {
             let value = match (request.reading, &packed, &distribution) {
+                (Reading::Logprobs(_) | Reading::Entropy(_), ..) if in_pieces => {
+                    let known = Flat::new(book, &[response], pass.width());
+                    self.bank.store.tape().input(known).0
+                }
                 (Reading::Logprobs(_), _, Some(log_p)) => book.under(Category::Logits, || {
                     let _targets = pass.index(response);
                     log_p.clone().gather().reshape(&[response])

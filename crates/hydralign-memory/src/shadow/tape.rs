@@ -65,7 +65,13 @@ impl Tape {
         Node { id, order, leaf, tape: self.clone() }
     }
 
-    /// A tensor that a gradient is wanted of.
+    /// A state that a gradient is wanted of, where a graph begins.
+    pub(crate) fn input(self: &Rc<Self>, flat: Flat) -> (Var, Node) {
+        let node = self.node(0, false);
+        (Var { flat, node: Some(node.clone()) }, node)
+    }
+
+    /// A parameter that a gradient is wanted of.
     pub(crate) fn leaf(self: &Rc<Self>, flat: Flat) -> (Var, Node) {
         let node = self.node(0, true);
         (Var { flat, node: Some(node.clone()) }, node)
@@ -96,6 +102,10 @@ impl Var {
 
     pub(crate) fn dims(&self) -> &[u64] {
         self.flat.dims()
+    }
+
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.node.is_some()
     }
 
     /// Runs the graph backwards from here, from the deepest operation to the shallowest; a step is
@@ -373,6 +383,16 @@ impl Var {
         };
         first.tape.push(node.clone(), Box::new(run));
         Self { flat, node: Some(node) }
+    }
+
+    /// The sum of all numbers, `[1]`.
+    pub(crate) fn sum(self) -> Self {
+        let before = self.dims().to_vec();
+        self.op1(
+            false,
+            |x| Flat::new(x.book(), &[1], x.width()),
+            move |_, g| Flat::new(g.book(), &before, g.width()),
+        )
     }
 
     /// The same tensor outside of the graph.

@@ -69,6 +69,19 @@ impl Store {
         }
     }
 
+    /// Bytes of a number of an activation.
+    pub(crate) fn compute(&self) -> u64 {
+        self.compute
+    }
+
+    pub(crate) fn tape(&self) -> &Rc<Tape> {
+        &self.tape
+    }
+
+    pub(crate) fn is_trained(&self, id: Id) -> bool {
+        self.slots.borrow()[id].trained
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.slots.borrow().len()
     }
