@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use hydralign_core::random::sub_seed;
 use hydralign_core::{CoreError, Gradient, Role};
 use hydralign_placement::{
-    AdapterSpec, AdapterStart, LoraShape, Placement, Source, TrunkSpec, View,
+    AdapterSpec, AdapterStart, Execution, LoraShape, Placement, Source, TrunkSpec, View,
 };
 
 /// Owner of every trunk, adapter and head of a run.
@@ -22,6 +22,8 @@ pub struct ModelBank {
     pub(crate) action_heads: Option<ActionHeads>,
     #[module(skip)]
     pub(crate) placement: Placement,
+    #[module(skip)]
+    pub(crate) execution: Execution,
 }
 
 impl ModelBank {
@@ -55,6 +57,7 @@ impl ModelBank {
             reward_head: build_head(placement, Role::Reward, start, seed)?,
             action_heads: None,
             placement: placement.clone(),
+            execution: Execution::default(),
         })
     }
 
@@ -73,7 +76,19 @@ impl ModelBank {
             critic_head: None,
             reward_head,
             action_heads: None,
+            execution: Execution::default(),
         }
+    }
+
+    /// The same bank with its passes carried out otherwise: equal numbers up to rounding, in other
+    /// bytes and seconds.
+    ///
+    /// # Errors
+    /// [`ModelError::Placement`] for pieces of nothing.
+    pub fn with_execution(mut self, execution: Execution) -> Result<Self, ModelError> {
+        execution.validate()?;
+        self.execution = execution;
+        Ok(self)
     }
 
     /// The same bank with a fresh action-value head on its critic, or two if `twin`, trained and
@@ -95,6 +110,11 @@ impl ModelBank {
     pub fn follow_action_heads(mut self, alpha: f64) -> Self {
         self.action_heads = self.action_heads.map(|heads| heads.follow(alpha));
         self
+    }
+
+    /// How passes are carried out.
+    pub fn execution(&self) -> Execution {
+        self.execution
     }
 
     /// What the bank was built from.

@@ -37,7 +37,7 @@ pub(crate) struct Lens<'a> {
 pub(crate) struct Frame<'a> {
     pub(crate) lens: Lens<'a>,
     pub(crate) architecture: &'a Architecture,
-    pub(crate) sights: Sights,
+    pub(crate) sights: &'a Sights,
     pub(crate) rows: usize,
 }
 

@@ -1,21 +1,49 @@
 use crate::ModelBank;
+use crate::predict::{
+    Predictions, chosen, index, log_prob, log_sum_exp, misfit, predict_at_once, targets,
+};
 use crate::trunk::Trunk;
 use crate::weights::weight;
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use hydralign_core::{
     ActionHead, CoreError, Gradient, Outputs, Reading, Request, Role, Roles, TokenBatch,
 };
 use hydralign_placement::View;
+use std::num::NonZeroUsize;
 
 /// The requests that one trunk pass answers.
-struct Group {
-    view: View,
-    gradient: Gradient,
+pub(crate) struct Group {
+    pub(crate) view: View,
+    pub(crate) gradient: Gradient,
     requests: Vec<Request>,
 }
 
+impl Group {
+    pub(crate) fn reads(&self, which: impl Fn(Reading) -> bool) -> bool {
+        self.requests.iter().any(|r| which(r.reading))
+    }
+}
+
+/// Output states of a pass: all of them, and those that predict a response token.
+pub(crate) struct States {
+    hidden: Tensor<2>,
+    pub(crate) packed: Option<Tensor<2>>,
+}
+
+impl States {
+    pub(crate) fn new(hidden: Tensor<2>, group: &Group, batch: &TokenBatch) -> Self {
+        let per_token = group.reads(|r| !matches!(r, Reading::Score(_) | Reading::PrefixValues(_)));
+        let device = hidden.device().without_autodiff();
+        let packed =
+            per_token.then(|| hidden.clone().select(0, index(&batch.predictors(), &device)));
+        Self { hidden, packed }
+    }
+}
+
 impl Roles for ModelBank {
+    /// Answers every request. Log-probabilities and entropies that nothing trained stands behind,
+    /// or that are read without a gradient, are computed in pieces if the bank's execution says
+    /// so; with a gradient the whole graph is kept, and `differentiate` is what saves memory.
     fn read(&self, requests: &[Request], batch: &TokenBatch) -> Result<Outputs, CoreError> {
         let mut outputs = Outputs::new();
         for group in self.groups(requests)? {
@@ -25,11 +53,9 @@ impl Roles for ModelBank {
     }
 }
 
-impl hydralign_core::Differentiable for ModelBank {}
-
 impl ModelBank {
     /// One group per trunk pass; a pass keeps its graph if any of its requests needs it.
-    fn groups(&self, requests: &[Request]) -> Result<Vec<Group>, CoreError> {
+    pub(crate) fn groups(&self, requests: &[Request]) -> Result<Vec<Group>, CoreError> {
         let roles: Vec<Role> = requests.iter().map(|r| r.reading.role()).collect();
         let passes = self.placement.passes(&roles)?;
         let group = |pass: hydralign_placement::Pass| {
@@ -41,7 +67,18 @@ impl ModelBank {
         Ok(passes.into_iter().map(group).collect())
     }
 
-    fn answer(
+    /// Whether the pass of a group is differentiated: asked for, and something below the heads
+    /// is trained.
+    pub(crate) fn learns(&self, group: &Group) -> bool {
+        group.gradient == Gradient::On && self.placement.is_trainable(&group.view)
+    }
+
+    /// Tokens per piece of the vocabulary's visits.
+    pub(crate) fn chunk(&self) -> Option<NonZeroUsize> {
+        self.execution.logprob_chunk.and_then(NonZeroUsize::new)
+    }
+
+    pub(crate) fn answer(
         &self,
         group: &Group,
         batch: &TokenBatch,
@@ -50,49 +87,75 @@ impl ModelBank {
         let (trunk, lens) = self.look(&group.view, group.gradient)?;
         check_fits(trunk, batch)?;
         let hidden = trunk.hidden(&batch.padded(), batch.rows(), lens);
-        let device = trunk.device();
-        let reads = |f: &dyn Fn(Reading) -> bool| group.requests.iter().any(|r| f(r.reading));
-        let per_token = reads(&|r| !matches!(r, Reading::Score(_) | Reading::PrefixValues(_)));
-        let packed =
-            per_token.then(|| hidden.clone().select(0, index(&batch.predictors(), &device)));
-        let distribution = match &packed {
-            Some(packed) if reads(&Reading::needs_logits) => {
-                Some(log_distribution(trunk, packed.clone(), batch, group.gradient)?)
+        let states = States::new(hidden, group, batch);
+        let entropies = group.reads(|r| matches!(r, Reading::Entropy(_)));
+        let packed = states.packed.as_ref().filter(|_| group.reads(Reading::needs_logits));
+        let predictions = match (packed, self.chunk()) {
+            (Some(packed), Some(chunk)) if !self.learns(group) => {
+                let targets = targets(batch, &trunk.device());
+                let kernel = log_prob(trunk, batch, chunk)?;
+                let found = kernel.forward(packed.clone(), targets, entropies).map_err(misfit)?;
+                Some(Predictions { logprobs: found.logprobs, entropies: found.entropies })
             }
-            _ => None,
+            (Some(packed), _) => {
+                Some(predict_at_once(trunk, packed.clone(), batch, group.gradient, entropies)?)
+            }
+            (None, _) => None,
         };
+        self.fill(group, &states, predictions.as_ref(), batch, outputs)
+    }
+
+    /// Every reading of a group, from the states of its pass.
+    pub(crate) fn fill(
+        &self,
+        group: &Group,
+        states: &States,
+        predictions: Option<&Predictions>,
+        batch: &TokenBatch,
+        outputs: &mut Outputs,
+    ) -> Result<(), CoreError> {
         for request in &group.requests {
-            let reading = request.reading;
-            let value = match (reading, &packed, &distribution) {
-                (Reading::Logprobs(_), _, Some(log_p)) => chosen(log_p.clone(), batch, &device),
-                (Reading::Entropy(_), _, Some(log_p)) => entropy(log_p.clone()),
-                (Reading::Values(role), Some(packed), _) => {
-                    self.scalar(role, packed.clone(), group.gradient)?
-                }
-                (Reading::ActionValue(head), Some(packed), _) => {
-                    let q = self.action_values(head, packed.clone(), group.gradient)?;
-                    chosen(q, batch, &device)
-                }
-                (Reading::ActionLogSum(head), Some(packed), _) => {
-                    log_sum_exp(self.action_values(head, packed.clone(), group.gradient)?)
-                }
-                (Reading::PrefixValues(role), _, _) => {
-                    let after = index(&batch.response_positions(), &device);
-                    self.scalar(role, hidden.clone().select(0, after), group.gradient)?
-                }
-                (Reading::Score(role), _, _) => {
-                    let last = index(&batch.last_positions(), &device);
-                    self.scalar(role, hidden.clone().select(0, last), group.gradient)?
-                }
-                _ => return Err(CoreError::MissingReading { reading }),
-            };
+            let value =
+                self.reading(request.reading, group.gradient, states, predictions, batch)?;
             let value = match request.gradient {
                 Gradient::On => value,
                 Gradient::Off => value.without_autodiff(),
             };
-            outputs.insert(reading, value);
+            outputs.insert(request.reading, value);
         }
         Ok(())
+    }
+
+    fn reading(
+        &self,
+        reading: Reading,
+        gradient: Gradient,
+        states: &States,
+        predictions: Option<&Predictions>,
+        batch: &TokenBatch,
+    ) -> Result<Tensor<1>, CoreError> {
+        let States { hidden, packed } = states;
+        let device = hidden.device().without_autodiff();
+        let at = |positions: Vec<usize>| hidden.clone().select(0, index(&positions, &device));
+        match (reading, packed, predictions) {
+            (Reading::Logprobs(_), _, Some(Predictions { logprobs, .. })) => Ok(logprobs.clone()),
+            (Reading::Entropy(_), _, Some(Predictions { entropies: Some(entropies), .. })) => {
+                Ok(entropies.clone())
+            }
+            (Reading::Values(role), Some(packed), _) => self.scalar(role, packed.clone(), gradient),
+            (Reading::ActionValue(head), Some(packed), _) => {
+                let q = self.action_values(head, packed.clone(), gradient)?;
+                Ok(chosen(q, batch, &device))
+            }
+            (Reading::ActionLogSum(head), Some(packed), _) => {
+                Ok(log_sum_exp(self.action_values(head, packed.clone(), gradient)?))
+            }
+            (Reading::PrefixValues(role), _, _) => {
+                self.scalar(role, at(batch.response_positions()), gradient)
+            }
+            (Reading::Score(role), _, _) => self.scalar(role, at(batch.last_positions()), gradient),
+            _ => Err(CoreError::MissingReading { reading }),
+        }
     }
 
     fn action_values(
@@ -116,7 +179,7 @@ impl ModelBank {
     }
 }
 
-fn check_fits(trunk: &Trunk, batch: &TokenBatch) -> Result<(), CoreError> {
+pub(crate) fn check_fits(trunk: &Trunk, batch: &TokenBatch) -> Result<(), CoreError> {
     let (context, vocab) = (trunk.architecture.context, trunk.architecture.shape.vocab);
     for (row, sequence) in batch.sequences().iter().enumerate() {
         let needed = sequence.len();
@@ -134,48 +197,6 @@ pub(crate) fn check_tokens(row: usize, tokens: &[u32], vocab: usize) -> Result<(
         Some(&token) => Err(CoreError::TokenOutOfRange { row, token, vocab }),
         None => Ok(()),
     }
-}
-
-fn index(positions: &[usize], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), device)
-}
-
-/// log softmax(logits / T) of each response token's predictor: `[tokens, vocab]`.
-fn log_distribution(
-    trunk: &Trunk,
-    packed: Tensor<2>,
-    batch: &TokenBatch,
-    gradient: Gradient,
-) -> Result<Tensor<2>, CoreError> {
-    let logits = trunk.logits(packed, gradient)?;
-    let logits = match batch.temperature() {
-        1.0 => logits,
-        t => logits.div_scalar(t),
-    };
-    Ok(log_softmax(logits, 1))
-}
-
-/// The column of each response token, `[tokens, vocab]` → `[tokens]`.
-fn chosen(all: Tensor<2>, batch: &TokenBatch, device: &Device) -> Tensor<1> {
-    let targets: Vec<i64> = batch.targets().iter().map(|&t| i64::from(t)).collect();
-    let n = targets.len();
-    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [n, 1]), device);
-    all.gather(1, targets).reshape([n])
-}
-
-/// log Σ exp over the vocabulary, shifted by the largest value.
-fn log_sum_exp(all: Tensor<2>) -> Tensor<1> {
-    let n = all.dims()[0];
-    let top = all.clone().without_autodiff().max_dim(1);
-    all.sub(top.clone()).exp().sum_dim(1).log().add(top).reshape([n])
-}
-
-/// −Σ p log p over the vocabulary, in nats.
-fn entropy(log_p: Tensor<2>) -> Tensor<1> {
-    let n = log_p.dims()[0];
-    log_p.clone().exp().mul(log_p).sum_dim(1).neg().reshape([n])
 }
 
 impl ModelBank {

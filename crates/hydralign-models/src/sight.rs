@@ -14,6 +14,11 @@ pub(crate) struct Stand<'a> {
 }
 
 impl Stand<'_> {
+    /// A whole pass over rows that are padded on the right.
+    pub(crate) fn padded_right(width: usize) -> Self {
+        Self { starts: &[0], queries: width, filled: width }
+    }
+
     /// The position of every query, row by row, counted from each row's first real token.
     pub(crate) fn positions(&self) -> Vec<usize> {
         let range = self.filled - self.queries..self.filled;

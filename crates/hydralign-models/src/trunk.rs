@@ -4,12 +4,16 @@ use crate::cache::Cache;
 use crate::files::StoredDtype;
 use crate::norm::Norm;
 use crate::sight::{Sights, Stand};
-use crate::weights::{duplicate, parameter, share, weight};
-use crate::{Adapter, ModelError};
+use crate::weights::{duplicate, weight};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient};
+<<<<<<< HEAD
 use hydralign_families::{Architecture, Positions};
+=======
+use hydralign_kernels::Vocabulary;
+use std::ops::Range;
+>>>>>>> 5d3e3d1 (Banks carry out passes in pieces: the vocabulary by chunks of tokens, the blocks by segments)
 
 /// One full set of decoder weights: embedding, blocks, final norm and LM head.
 #[derive(Module, Debug)]
@@ -54,9 +58,7 @@ impl Trunk {
     /// # Shapes
     /// `tokens`: row-major `[rows, width]` → `[rows·width, output width]`.
     pub(crate) fn hidden(&self, tokens: &[u32], rows: usize, lens: Lens<'_>) -> Tensor<2> {
-        let width = tokens.len() / rows;
-        let stand = Stand { starts: &[0], queries: width, filled: width };
-        self.run(tokens, rows, &stand, lens, None)
+        self.run(tokens, rows, &Stand::padded_right(tokens.len() / rows), lens, None)
     }
 
     /// Output states of the newest positions, `[rows·t, output width]`, reading and extending a
@@ -83,29 +85,43 @@ impl Trunk {
         rows: usize,
         stand: &Stand<'_>,
         lens: Lens<'_>,
+        cache: Option<&mut Cache>,
+    ) -> Tensor<2> {
+        let sights = Sights::new(&self.architecture, stand, &self.device());
+        let frame = Frame { lens, architecture: &self.architecture, sights: &sights, rows };
+        let x = self.embed(tokens, rows, stand, lens.gradient);
+        let x = self.through(0..self.blocks.len(), x, &frame, cache);
+        self.finish(x, lens.gradient)
+    }
+
+    /// States after some blocks, `[rows·t, hidden]`.
+    pub(crate) fn through(
+        &self,
+        blocks: Range<usize>,
+        mut x: Tensor<2>,
+        frame: &Frame<'_>,
         mut cache: Option<&mut Cache>,
     ) -> Tensor<2> {
-        let frame = Frame {
-            lens,
-            architecture: &self.architecture,
-            sights: Sights::new(&self.architecture, stand, &self.device()),
-            rows,
+        for (index, block) in self.blocks.iter().enumerate().take(blocks.end).skip(blocks.start) {
+            x = block.forward(index, x, frame, cache.as_deref_mut());
+        }
+        x
+    }
+
+    /// Final norm and projection: states of the last block to output states.
+    pub(crate) fn finish(&self, x: Tensor<2>, gradient: Gradient) -> Tensor<2> {
+        let x = match &self.norm {
+            Some(norm) => norm.forward(x, &self.architecture, gradient),
+            None => x,
         };
-        let mut x = self.embed(tokens, rows, stand, lens.gradient);
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(index, x, &frame, cache.as_deref_mut());
-        }
-        if let Some(norm) = &self.norm {
-            x = norm.forward(x, &self.architecture, lens.gradient);
-        }
         match &self.project_out {
-            Some(out) => x.matmul(weight(out, lens.gradient)),
+            Some(out) => x.matmul(weight(out, gradient)),
             None => x,
         }
     }
 
     /// Embeddings of the tokens, with learned positions if the family has them.
-    fn embed(
+    pub(crate) fn embed(
         &self,
         tokens: &[u32],
         rows: usize,
@@ -145,51 +161,31 @@ impl Trunk {
         hidden: Tensor<2>,
         gradient: Gradient,
     ) -> Result<Tensor<2>, CoreError> {
-        let logits = match &self.head {
-            Some(head) => hidden.matmul(weight(head, gradient)),
-            None if self.architecture.shape.tied => {
-                hidden.matmul(weight(&self.embedding, gradient).transpose())
-            }
-            None => return Err(CoreError::Other("this checkpoint has no LM head".into())),
+        let logits = match self.vocabulary(gradient)? {
+            Vocabulary::Head(head) => hidden.matmul(head),
+            Vocabulary::Embedding(embedding) => hidden.matmul(embedding.transpose()),
         };
         Ok(softcap(logits, self.architecture.logit_softcap))
+    }
+
+    /// The matrix from output states to logits.
+    ///
+    /// # Errors
+    /// A sequence classifier with an untied embedding has none.
+    pub(crate) fn vocabulary(&self, gradient: Gradient) -> Result<Vocabulary, CoreError> {
+        match &self.head {
+            Some(head) => Ok(Vocabulary::Head(weight(head, gradient))),
+            None if self.architecture.shape.tied => {
+                Ok(Vocabulary::Embedding(weight(&self.embedding, gradient)))
+            }
+            None => Err(CoreError::Other("this checkpoint has no LM head".into())),
+        }
     }
 
     /// A copy with storage and identity of its own.
     pub fn duplicate(&self, trainable: bool) -> Self {
         let copy = duplicate(self, trainable);
         Self { dtype: if trainable { StoredDtype::F32 } else { self.dtype }, ..copy }
-    }
-
-    /// W + s·AB in every projection that the adapter covers. Everything else is shared with this
-    /// trunk, which stays as it is.
-    ///
-    /// # Errors
-    /// [`ModelError::Mismatch`] if the adapter was made for another shape.
-    pub fn merge(&self, adapter: &Adapter) -> Result<Self, ModelError> {
-        self.shifted(adapter, 1.0)
-    }
-
-    /// W − s·AB: takes a merged adapter out again, up to the rounding of both steps.
-    ///
-    /// # Errors
-    /// [`ModelError::Mismatch`] if the adapter was made for another shape.
-    pub fn unmerge(&self, adapter: &Adapter) -> Result<Self, ModelError> {
-        self.shifted(adapter, -1.0)
-    }
-
-    fn shifted(&self, adapter: &Adapter, sign: f64) -> Result<Self, ModelError> {
-        adapter.check_fits(&self.architecture.shape)?;
-        let targets = self.architecture.shape.targets();
-        let mut merged = Self { dtype: StoredDtype::F32, ..share(self) };
-        for (index, block) in merged.blocks.iter_mut().enumerate() {
-            for (linear, &target) in block.projections.iter_mut().zip(targets) {
-                let Some(pair) = adapter.pair(index, target) else { continue };
-                let dense = pair.dense().mul_scalar(sign);
-                linear.weight = parameter(linear.weight.val().add(dense), false);
-            }
-        }
-        Ok(merged)
     }
 }
 

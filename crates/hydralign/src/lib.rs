@@ -28,7 +28,7 @@ pub mod prelude {
         TokenBatch,
     };
     pub use crate::models::{Checkpoint, ModelBank, Start, load_checkpoint, save_adapter};
-    pub use crate::placement::{LoraShape, ModelShape, Parts, Placement, Target};
+    pub use crate::placement::{Execution, LoraShape, ModelShape, Parts, Placement, Target};
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
     pub use burn::tensor::Device;
 }
