@@ -8,12 +8,9 @@ use crate::weights::{duplicate, weight};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient};
-<<<<<<< HEAD
 use hydralign_families::{Architecture, Positions};
-=======
 use hydralign_kernels::Vocabulary;
 use std::ops::Range;
->>>>>>> 5d3e3d1 (Banks carry out passes in pieces: the vocabulary by chunks of tokens, the blocks by segments)
 
 /// One full set of decoder weights: embedding, blocks, final norm and LM head.
 #[derive(Module, Debug)]
