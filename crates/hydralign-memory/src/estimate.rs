@@ -72,6 +72,28 @@ impl<'a> Estimate<'a> {
     /// Bytes at the highest moment of an activity, in the second iteration of a run: the optimizer has
     /// its state.
     pub(crate) fn footprint(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
+        self.simulate(activity, |model| self.run(model, activity), Ledger::peak)
+    }
+
+    /// What is held between the forward and the backward pass of a micro-batch, by plain
+    /// differentiation: beside the models what the graphs keep. None for activities that do not learn.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn graphs(&self, activity: &Activity) -> Result<Option<Footprint>, MemoryError> {
+        let Work::Learn(requests) = &activity.work else { return Ok(None) };
+        let batch = self.batch(activity, self.workload.micro_batch);
+        let read = |model: &Model<'_>| model.read(requests, batch);
+        self.simulate(activity, read, Ledger::live).map(Some)
+    }
+
+    /// Runs something on simulated models and reads the book while its result is alive.
+    fn simulate<T>(
+        &self,
+        activity: &Activity,
+        run: impl FnOnce(&Model<'_>) -> Result<T, MemoryError>,
+        look: fn(&Ledger) -> Result<Vec<(Category, u64)>, MemoryError>,
+    ) -> Result<Footprint, MemoryError> {
         let book = Rc::new(Ledger::new(self.profile));
         let tape = Tape::new(&book);
         let store = Store::new(&book, &tape, self.workload.compute_dtype.bytes());
@@ -85,19 +107,25 @@ impl<'a> Estimate<'a> {
         let _held = book.under(Category::Experience, || Buffer::new(&book, experience));
         let model = Model { bank: &bank, architecture: self.architecture, workload };
         book.reset_peak();
-        self.run(&model, activity)?;
-        Footprint::new(book.peak()?)
+        let _result = run(&model)?;
+        Footprint::new(look(&book)?)
+    }
+
+    fn batch(&self, activity: &Activity, items: usize) -> Batch {
+        let [prompt, response] =
+            [self.workload.prompt_tokens, self.workload.response_tokens].map(|n| n as u64);
+        Batch {
+            rows: activity.sequences.saturating_mul(items as u64),
+            tokens: prompt.saturating_add(response),
+            response,
+        }
     }
 
     fn run(&self, model: &Model<'_>, activity: &Activity) -> Result<(), MemoryError> {
         let workload = self.workload;
         let [prompt, response] =
             [workload.prompt_tokens, workload.response_tokens].map(|n| n as u64);
-        let batch = |items: usize| Batch {
-            rows: activity.sequences.saturating_mul(items as u64),
-            tokens: prompt.saturating_add(response),
-            response,
-        };
+        let batch = |items: usize| self.batch(activity, items);
         match &activity.work {
             Work::Generate(role) => {
                 model.generate(*role, workload.generate_batch as u64, prompt, response)

@@ -43,6 +43,49 @@ fn neox() -> Architecture {
     architecture(&config, Path::new("gpt_neox")).unwrap()
 }
 
+fn pieces() -> Vec<hydralign_placement::Execution> {
+    let e = |logprob_chunk, segment_blocks| hydralign_placement::Execution {
+        logprob_chunk,
+        segment_blocks,
+    };
+    vec![e(Some(16), None), e(None, Some(1)), e(Some(40), Some(2)), e(None, Some(3))]
+}
+
+#[test]
+fn pieces_hold() {
+    let lora = LoraShape { rank: 8, ..LoraShape::default() };
+    let profile = Profile::flex(2);
+    measure(&Method::sft(), PhaseName::Update, &llama(), &lora, &workloads()[0]);
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for (name, a) in [("llama", llama()), ("wide", wide()), ("neox", neox())] {
+        for (i, w) in workloads().iter().enumerate() {
+            for (j, e) in pieces().into_iter().enumerate() {
+                for method in methods() {
+                    if !format!("{name} {i} {j} {} ", method.name).contains(&only) {
+                        continue;
+                    }
+                    let w = &Workload { execution: e, ..w.clone() };
+                    let estimate = Estimate::new(&method, &a, &lora, w, &profile).unwrap();
+                    let prediction = estimate.predict().unwrap();
+                    for (phase, footprint) in prediction.iter() {
+                        if phase == PhaseName::Generate {
+                            continue;
+                        }
+                        let measured = measure(&method, phase, &a, &lora, w);
+                        let predicted = footprint.total() - footprint.get(Category::Experience);
+                        println!(
+                            "{name} {i} {:<20} {phase:<9} {predicted:>10} {measured:>10} {:.4} {} {j}",
+                            method.name,
+                            predicted as f64 / measured as f64,
+                            predicted as i64 - measured as i64
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn workloads() -> [Workload; 3] {
     let uniform = Workload::uniform;
     let split = |micro_batch| Workload { micro_batch, ..uniform(8, 24, 24) };
@@ -69,7 +112,7 @@ fn measure(
     let mut most = 0;
     for activity in method.activities.iter().filter(|a| a.phase == phase) {
         let before = CountingAllocator::live();
-        let mut held = Held::new(activity, &start, lora);
+        let mut held = Held::new(activity, &start, lora, w);
         if activity.optimizer {
             for other in method.activities.iter().filter(|a| a.optimizer) {
                 run(method, other, &mut held, w, &device);

@@ -176,7 +176,7 @@ impl Model<'_> {
 
     /// The gradients of parameters among those of a backward pass.
     pub(crate) fn collect(&self, mut grads: Grads) -> Gradients {
-        let take = |id| grads.take(&self.bank.store.take_node(id)?);
+        let take = |id| grads.take(&self.bank.store.node(id)?);
         (0..self.bank.store.count()).map(take).collect()
     }
 }

@@ -83,9 +83,14 @@ impl Ledger {
     }
 
     /// Bytes that are live now, by category.
-    #[cfg(test)]
-    pub(crate) fn live(&self) -> Vec<(Category, u64)> {
-        pairs(&self.live.borrow())
+    ///
+    /// # Errors
+    /// As [`Ledger::peak`].
+    pub(crate) fn live(&self) -> Result<Vec<(Category, u64)>, MemoryError> {
+        match self.overflow.get() {
+            Some(what) => Err(MemoryError::Overflow { what }),
+            None => Ok(pairs(&self.live.borrow())),
+        }
     }
 
     /// Bytes at the highest moment since the last reset, by category.

@@ -120,8 +120,12 @@ impl Var {
         drop(self.flat);
         grads.add(&root, ones);
         steps.sort_by_key(|s| s.node.order);
+        let mut others = Vec::new();
         while let Some(step) = steps.pop() {
-            let Some(gradient) = grads.take(&step.node) else { continue };
+            let Some(gradient) = grads.take(&step.node) else {
+                others.push(step);
+                continue;
+            };
             let scope = match step.scope {
                 Category::Logits => Category::Logits,
                 _ => Category::Workspace,
@@ -129,6 +133,8 @@ impl Var {
             let run = step.run;
             book.under(scope, || run(gradient, &mut grads));
         }
+        // What does not lead here is another pass's graph.
+        *root.tape.steps.borrow_mut() = others;
         grads
     }
 

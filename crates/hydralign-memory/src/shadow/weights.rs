@@ -86,9 +86,9 @@ impl Store {
         self.slots.borrow().len()
     }
 
-    /// The graph's place of a parameter, if it was used since the last call.
-    pub(crate) fn take_node(&self, id: Id) -> Option<Node> {
-        self.slots.borrow_mut()[id].node.take()
+    /// The graph's place of a parameter, if it was ever used with a graph.
+    pub(crate) fn node(&self, id: Id) -> Option<Node> {
+        self.slots.borrow()[id].node.clone()
     }
 
     /// The moments of every trained parameter, as they are after the first step.

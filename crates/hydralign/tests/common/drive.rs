@@ -31,10 +31,16 @@ pub(crate) enum Held {
 
 impl Held {
     /// Builds what an activity holds, without the step that makes the optimizer's state.
-    pub(crate) fn new(activity: &Activity, start: &Checkpoint, lora: &LoraShape) -> Self {
+    pub(crate) fn new(
+        activity: &Activity,
+        start: &Checkpoint,
+        lora: &LoraShape,
+        w: &Workload,
+    ) -> Self {
         let placement = &activity.placement;
         if placement.validate().is_ok() {
             let bank = ModelBank::new(placement, &Start::joint(start), lora, 7).unwrap();
+            let bank = bank.with_execution(w.execution).unwrap();
             return Held::Learner(Learner::new(bank, &OptimizerConfig::default()));
         }
         // Reading alone: a copy, as a checkpoint that was loaded for it is.
@@ -47,10 +53,12 @@ impl Held {
         if placement.views.keys().all(|r| r.is_scalar()) {
             // A sequence classifier has no LM head, as a reward model that is trained has none.
             let alone = Placement::reward_model();
-            return Held::Bank(ModelBank::new(&alone, &Start::joint(start), lora, 7).unwrap());
+            let bank = ModelBank::new(&alone, &Start::joint(start), lora, 7).unwrap();
+            return Held::Bank(bank.with_execution(w.execution).unwrap());
         }
         let trunk = start.trunk.duplicate(false);
-        Held::Bank(ModelBank::frozen(Checkpoint { trunk, adapter, reward_head: None }))
+        let bank = ModelBank::frozen(Checkpoint { trunk, adapter, reward_head: None });
+        Held::Bank(bank.with_execution(w.execution).unwrap())
     }
 
     pub(crate) fn bank(&self) -> &ModelBank {
