@@ -62,7 +62,7 @@ fn weights(what: &'static str, dims: &[WeightDims]) -> Result<u64, MemoryError> 
 }
 
 /// `ModelShape::projection` multiplies and adds these without a check.
-fn check_heads(shape: &ModelShape) -> Result<(), MemoryError> {
+pub(crate) fn check_heads(shape: &ModelShape) -> Result<(), MemoryError> {
     let what = "a head";
     let [heads, kv_heads, d] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u64);
     let queries = product(what, &[heads, d])?;

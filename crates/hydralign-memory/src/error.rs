@@ -12,7 +12,7 @@ pub enum MemoryError {
     /// A count that must be at least one is zero.
     #[error("`{field}` is 0; it must be at least 1")]
     Zero {
-        /// The field of the shape, adapter or workload.
+        /// The field of the shape, adapter, workload or profile.
         field: &'static str,
     },
     /// A part is larger than the whole.

@@ -34,6 +34,7 @@ impl<'a> Estimate<'a> {
         workload: &'a Workload,
         profile: &'a Profile,
     ) -> Result<Self, MemoryError> {
+        profile.validate()?;
         let shape = &architecture.shape;
         for activity in &method.activities {
             Terms::new(&activity.placement, shape, lora, workload)?.check()?;

@@ -4,7 +4,7 @@
 //! softmax and optimizer are left out, as in Kaplan et al. 2020 and Hoffmann et al. 2022, app. F.
 
 use crate::MemoryError;
-use crate::count::{product, sum};
+use crate::count::{check_heads, product, sum};
 use hydralign_placement::{ModelShape, WeightDims};
 
 const WHAT: &str = "the operations of a pass";
@@ -85,6 +85,7 @@ pub fn generate_flops(shape: &ModelShape, prompt: u64, response: u64) -> Result<
 
 /// Numbers in the projections of one block.
 fn projections(shape: &ModelShape) -> Result<u64, MemoryError> {
+    check_heads(shape)?;
     let dims = shape.targets().iter().map(|&t| shape.projection(t));
     let numbers =
         dims.map(|[rows, columns]: WeightDims| product(WHAT, &[rows as u64, columns as u64]));

@@ -1,3 +1,4 @@
+use crate::MemoryError;
 use serde::{Deserialize, Serialize};
 
 /// What a backend holds beside the tensors themselves.
@@ -19,6 +20,24 @@ impl Profile {
             name: "flex".to_owned(),
             bookkeeping: Bookkeeping::burn(),
             packing: Some(Packing::avx512(threads as u64)),
+        }
+    }
+
+    /// Checks that what is divided by is not zero.
+    ///
+    /// # Errors
+    /// [`MemoryError::Zero`].
+    pub fn validate(&self) -> Result<(), MemoryError> {
+        let Some(packing) = &self.packing else { return Ok(()) };
+        let fields = [
+            ("tile_rows", packing.tile_rows),
+            ("tile_columns", packing.tile_columns),
+            ("lanes", packing.lanes),
+            ("threads", packing.threads),
+        ];
+        match fields.iter().find(|(_, n)| *n == 0) {
+            Some(&(field, _)) => Err(MemoryError::Zero { field }),
+            None => Ok(()),
         }
     }
 }
@@ -97,14 +116,15 @@ impl Packing {
             return Some(0);
         }
         let rows = k.div_ceil(k.div_ceil(MOST_ROWS));
-        let most = 2 * TILES * self.tile_rows;
+        let tiles = |count: u64| self.tile_rows.saturating_mul(count);
+        let most = tiles(2 * TILES);
         let pack = match left_rows {
-            true => n > MANY_TILES * self.tile_rows,
-            false => n > 2 * self.tile_rows,
+            true => n > tiles(MANY_TILES),
+            false => n > tiles(2),
         };
         let prepack = n <= most && (!n.is_multiple_of(self.lanes) || !right_rows);
-        let columns = if pack { m.next_multiple_of(self.tile_columns) } else { 0 };
-        let more = if prepack { n.next_multiple_of(self.tile_rows) } else { 0 };
+        let columns = if pack { m.checked_next_multiple_of(self.tile_columns)? } else { 0 };
+        let more = if prepack { n.checked_next_multiple_of(self.tile_rows)? } else { 0 };
         let one = rows.checked_mul(columns.checked_add(more)?)?.checked_mul(width)?;
         let work = batch.saturating_mul(m).saturating_mul(n).saturating_mul(k);
         let at_once = if work >= PARALLEL { batch.min(self.threads) } else { 1 };

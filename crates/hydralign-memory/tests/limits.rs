@@ -1,41 +1,30 @@
 //! Any shape and workload gives a number of bytes or an error: never a panic, never a wrapped sum.
 
+mod common;
+
+use common::{shaped, small};
+use hydralign_families::Architecture;
 use hydralign_memory::{
-    Category, Dtype, Estimate, MemoryError, Moment, PhaseName, Workload, predict,
+    Category, Dtype, Estimate, MemoryError, Method, Packing, PassTokens, Profile, Workload,
+    forward_flops, predict,
 };
 use hydralign_placement::{LoraShape, ModelShape, Parts, Placement, PlacementError};
-use proptest::prelude::*;
-
-fn small() -> ModelShape {
-    ModelShape {
-        vocab: 512,
-        hidden: 64,
-        intermediate: 176,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 16,
-        tied: true,
-        parts: Parts::default(),
-    }
-}
 
 fn workload() -> Workload {
-    Workload {
-        batch: 8,
-        generate_batch: 8,
-        score_batch: 4,
-        minibatch: 4,
-        micro_batch: 2,
-        prompt_tokens: 16,
-        response_tokens: 16,
-        dtype: Dtype::F32,
-        trained_dtype: Dtype::F32,
-    }
+    let uniform = Workload::uniform(8, 16, 16);
+    Workload { score_batch: 4, minibatch: 4, micro_batch: 2, ..uniform }
 }
 
-fn fault(shape: &ModelShape, lora: &LoraShape, workload: &Workload) -> MemoryError {
-    predict(&Placement::hydra_ppo(), shape, lora, workload).unwrap_err()
+fn profile() -> Profile {
+    Profile::flex(2)
+}
+
+fn hydra() -> Method {
+    Method::ppo(&Placement::hydra_ppo())
+}
+
+fn fault(architecture: &Architecture, lora: &LoraShape, workload: &Workload) -> MemoryError {
+    predict(&hydra(), architecture, lora, workload, &profile()).unwrap_err()
 }
 
 #[test]
@@ -53,10 +42,10 @@ fn ten_trillion_parameters_are_counted() {
     };
     let parameters = u128::from(shape.parameters());
     assert!(parameters > 10_000_000_000_000);
-    let workload = Workload { batch: 4_096, prompt_tokens: 131_072, ..workload() };
-    let lora = LoraShape::default();
-    let prediction = predict(&Placement::ppo(), &shape, &lora, &workload).unwrap();
-    let (phase, peak) = prediction.peak();
+    let long = Workload { batch: 4_096, prompt_tokens: 131_072, ..workload() };
+    let (method, lora) = (Method::ppo(&Placement::ppo()), LoraShape::default());
+    let prediction = predict(&method, &shaped(shape.clone()), &lora, &long, &profile()).unwrap();
+    let (phase, peak) = prediction.peak().unwrap();
     // Four copies of 4 bytes, and two sets of moments of 8, less the LM heads of two.
     assert!(u128::from(peak.total()) > 31 * parameters);
     let lm_heads = 2 * u128::from(shape.lm_head_parameters());
@@ -66,27 +55,36 @@ fn ten_trillion_parameters_are_counted() {
 
 #[test]
 fn products_beyond_64_bits_are_errors() {
-    let (lora, max) = (LoraShape::default(), usize::MAX);
+    let (lora, max, shape) = (LoraShape::default(), usize::MAX, small().shape);
     let shapes = [
-        ModelShape { vocab: max, ..small() },
-        ModelShape { hidden: max, ..small() },
-        ModelShape { intermediate: max, ..small() },
-        ModelShape { layers: max, ..small() },
-        ModelShape { heads: max - 1, ..small() },
-        ModelShape { heads: max, kv_heads: max, ..small() },
-        ModelShape { head_dim: max, ..small() },
+        ModelShape { vocab: max, ..shape.clone() },
+        ModelShape { hidden: max, ..shape.clone() },
+        ModelShape { intermediate: max, ..shape.clone() },
+        ModelShape { layers: max, ..shape.clone() },
+        ModelShape { heads: max - 1, ..shape.clone() },
+        ModelShape { heads: max, kv_heads: max, ..shape.clone() },
+        ModelShape { head_dim: max, ..shape.clone() },
     ];
-    for shape in &shapes {
-        let error = fault(shape, &lora, &workload());
+    for shape in shapes {
+        let error = fault(&shaped(shape.clone()), &lora, &workload());
         assert!(matches!(error, MemoryError::Overflow { .. }), "{shape:?}: {error}");
+        let flops = forward_flops(&shape, PassTokens { tokens: 1 << 40, predicted: 1 << 40 });
+        assert!(matches!(flops, Err(MemoryError::Overflow { .. })), "{shape:?}: {flops:?}");
     }
+    let keys = ModelShape { kv_heads: max, ..shape.clone() };
+    let flops = forward_flops(&keys, PassTokens { tokens: 1, predicted: 1 });
+    assert!(matches!(flops, Err(MemoryError::Overflow { .. })), "{flops:?}");
+    // The first does not fit before anything is run, the others only while it runs: a batch of
+    // the update, the indices of a pass, the square of the scores.
     for workload in [
         Workload { batch: max, generate_batch: max, ..workload() },
+        Workload { batch: max, minibatch: max, micro_batch: max, ..workload() },
+        Workload { batch: max, score_batch: 1 << 59, ..workload() },
         Workload { prompt_tokens: max, ..workload() },
-        Workload { prompt_tokens: max, response_tokens: max, ..workload() },
+        Workload { response_tokens: 1 << 33, ..workload() },
         Workload { prompt_tokens: 1 << 33, ..workload() },
     ] {
-        let error = fault(&small(), &lora, &workload);
+        let error = fault(&shaped(shape.clone()), &lora, &workload);
         assert!(matches!(error, MemoryError::Overflow { .. }), "{workload:?}: {error}");
     }
     let rank = LoraShape { rank: max, ..LoraShape::default() };
@@ -95,124 +93,74 @@ fn products_beyond_64_bits_are_errors() {
 }
 
 #[test]
-fn contradictions_have_their_own_errors() {
+fn methods_and_profiles_beyond_64_bits_are_errors() {
     let lora = LoraShape::default();
-    let zero = |field| MemoryError::Zero { field };
-    let w = workload;
-    assert_eq!(fault(&small(), &lora, &Workload { batch: 0, ..w() }), zero("batch"));
-    assert_eq!(
-        fault(&small(), &lora, &Workload { response_tokens: 0, ..w() }),
-        zero("response_tokens")
-    );
-    assert_eq!(fault(&ModelShape { kv_heads: 0, ..small() }, &lora, &w()), zero("kv_heads"));
-    assert_eq!(fault(&ModelShape { vocab: 0, ..small() }, &lora, &w()), zero("vocab"));
-    assert_eq!(fault(&small(), &LoraShape { rank: 0, ..LoraShape::default() }, &w()), zero("rank"));
-    assert_eq!(
-        fault(&ModelShape { kv_heads: 3, ..small() }, &lora, &w()),
-        MemoryError::UnevenHeads { heads: 4, kv_heads: 3 }
-    );
-    assert_eq!(
-        fault(&small(), &lora, &Workload { micro_batch: 5, ..w() }),
-        MemoryError::PartExceedsWhole {
-            part: "micro_batch",
-            part_value: 5,
-            whole: "minibatch",
-            whole_value: 4
-        }
-    );
-    let error = fault(&small(), &lora, &Workload { minibatch: 9, ..w() });
-    assert_eq!(error.to_string(), "`minibatch` is 9, more than `batch`, which is 8");
-    let mut broken = Placement::hydra_ppo();
-    broken.trunks.clear();
-    let error = predict(&broken, &small(), &lora, &workload()).unwrap_err();
-    assert!(matches!(error, MemoryError::Placement(PlacementError::UnknownTrunk { .. })));
+    let mut numbers = Method { experience: u64::MAX, ..hydra() };
+    let mut sequences = hydra();
+    sequences.activities[2].sequences = u64::MAX;
+    for method in [&mut numbers, &mut sequences] {
+        let error = predict(method, &small(), &lora, &workload(), &profile()).unwrap_err();
+        assert!(matches!(error, MemoryError::Overflow { .. }), "{error}");
+    }
+    let huge = Packing { tile_rows: u64::MAX, tile_columns: 1 << 63, lanes: 7, threads: 9 };
+    let mut packing = Profile { packing: Some(huge), ..profile() };
+    let mut bookkeeping = profile();
+    bookkeeping.bookkeeping.operation = u64::MAX;
+    for profile in [&mut packing, &mut bookkeeping] {
+        let error = predict(&hydra(), &small(), &lora, &workload(), profile).unwrap_err();
+        assert!(matches!(error, MemoryError::Overflow { .. }), "{error}");
+    }
 }
 
 #[test]
-fn unknown_keys_of_a_workload_are_errors() {
+fn what_is_beyond_the_model_or_beyond_reason_has_its_own_error() {
+    let lora = LoraShape::default();
+    let deep = |layers| shaped(ModelShape { layers, ..small().shape });
+    let error = fault(&deep(4097), &lora, &workload());
+    assert_eq!(error, MemoryError::TooLarge { field: "layers", value: 4097, most: 4096 });
+    assert!(predict(&hydra(), &deep(4096), &lora, &workload(), &profile()).is_ok());
+    let of = |prompt_tokens| Workload { prompt_tokens, response_tokens: 48, ..workload() };
+    let error = fault(&small(), &lora, &of(2001));
+    assert_eq!(error, MemoryError::Context { needed: 2049, context: 2048 });
+    assert!(predict(&hydra(), &small(), &lora, &of(2000), &profile()).is_ok());
+}
+
+#[test]
+fn contradictions_have_their_own_errors() {
+    let (lora, shape, w) = (LoraShape::default(), small().shape, workload);
+    let zero = |field| MemoryError::Zero { field };
+    let of_shape = |shape| fault(&shaped(shape), &LoraShape::default(), &w());
+    let of_work = |workload| fault(&small(), &LoraShape::default(), &workload);
+    assert_eq!(of_work(Workload { batch: 0, ..w() }), zero("batch"));
+    assert_eq!(of_work(Workload { response_tokens: 0, ..w() }), zero("response_tokens"));
+    assert_eq!(of_shape(ModelShape { kv_heads: 0, ..shape.clone() }), zero("kv_heads"));
+    assert_eq!(of_shape(ModelShape { vocab: 0, ..shape.clone() }), zero("vocab"));
+    let rank = LoraShape { rank: 0, ..LoraShape::default() };
+    assert_eq!(fault(&small(), &rank, &w()), zero("rank"));
+    let uneven = MemoryError::UnevenHeads { heads: 4, kv_heads: 3 };
+    assert_eq!(of_shape(ModelShape { kv_heads: 3, ..shape }), uneven);
+    let (part, whole) = ("micro_batch", "minibatch");
+    let larger = MemoryError::PartExceedsWhole { part, part_value: 5, whole, whole_value: 4 };
+    assert_eq!(of_work(Workload { micro_batch: 5, ..w() }), larger);
+    let error = of_work(Workload { minibatch: 9, ..w() });
+    assert_eq!(error.to_string(), "`minibatch` is 9, more than `batch`, which is 8");
+    let mut broken = Placement::hydra_ppo();
+    broken.trunks.clear();
+    let error = predict(&Method::ppo(&broken), &small(), &lora, &w(), &profile()).unwrap_err();
+    assert!(matches!(error, MemoryError::Placement(PlacementError::UnknownTrunk { .. })));
+    let tiles = Packing { tile_columns: 0, ..Packing::avx512(2) };
+    let profile = Profile { packing: Some(tiles), ..profile() };
+    let error = Estimate::new(&hydra(), &small(), &lora, &w(), &profile).unwrap_err();
+    assert_eq!(error, zero("tile_columns"));
+}
+
+#[test]
+fn unknown_keys_and_formats_are_errors() {
     let text = serde_json::to_string(&workload()).unwrap();
     assert_eq!(serde_json::from_str::<Workload>(&text).unwrap(), workload());
     let extra = text.replace("\"batch\"", "\"bacth\"");
     assert!(serde_json::from_str::<Workload>(&extra).is_err());
-}
-
-proptest! {
-    #[test]
-    fn no_input_panics_and_totals_are_sums(
-        dims in prop::array::uniform7(any_size()),
-        rank in any_size(),
-        load in prop::array::uniform7(any_size()),
-        tied: bool,
-        sensible in prop::bool::weighted(0.8),
-        which in 0_usize..5,
-    ) {
-        let [vocab, hidden, intermediate, layers, group, kv_heads, head_dim] = dims;
-        // Mostly a shape and workload that pass the checks, so that the sums are reached.
-        let part = |n: usize, whole: usize| if sensible { n.min(whole) } else { n };
-        let heads = if sensible { kv_heads.wrapping_mul(1 + group % 4) } else { group };
-        let shape = ModelShape { vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, tied, parts: Parts::default() };
-        let lora = LoraShape { rank, ..LoraShape::default() };
-        let [batch, generate, score, mini, micro, prompt_tokens, response_tokens] = load;
-        let minibatch = part(mini, batch);
-        let workload = Workload {
-            batch,
-            generate_batch: part(generate, batch),
-            score_batch: part(score, batch),
-            minibatch,
-            micro_batch: part(micro, minibatch),
-            prompt_tokens,
-            response_tokens,
-            dtype: Dtype::Bf16,
-            trained_dtype: Dtype::F32,
-        };
-        let placement = &Placement::five_ppos()[which];
-        if let Ok(prediction) = predict(placement, &shape, &lora, &workload) {
-            for (_, footprint) in prediction.iter() {
-                let exact: u128 = footprint.iter().map(|(_, bytes)| u128::from(bytes)).sum();
-                prop_assert_eq!(exact, u128::from(footprint.total()));
-            }
-        }
-    }
-
-    #[test]
-    fn more_work_never_takes_less(
-        rows in prop::array::uniform4(1_usize..63),
-        prompt in 1_usize..200,
-        response in 1_usize..200,
-        field in 0_usize..6,
-        which in 0_usize..5,
-    ) {
-        let [more_batch, generate_batch, score_batch, micro_batch] = rows;
-        // A minibatch that is split before and after: one that is not needs fewer gradients.
-        let less = Workload {
-            batch: 64 + more_batch, generate_batch, score_batch, minibatch: 64, micro_batch,
-            prompt_tokens: prompt, response_tokens: response, ..workload()
-        };
-        let mut more = less.clone();
-        let grown = match field {
-            0 => &mut more.batch,
-            1 => &mut more.generate_batch,
-            2 => &mut more.score_batch,
-            3 => &mut more.micro_batch,
-            4 => &mut more.prompt_tokens,
-            _ => &mut more.response_tokens,
-        };
-        *grown += 1;
-        let (shape, lora) = (small(), LoraShape::default());
-        let placement = &Placement::five_ppos()[which];
-        let totals = |workload: &Workload| -> Vec<u64> {
-            let e = Estimate::new(placement, &shape, &lora, workload).unwrap();
-            let moments = |phase| Moment::of(phase).iter().map(move |moment| (phase, *moment));
-            let at = |(phase, moment)| e.footprint_at(phase, moment).unwrap().total();
-            PhaseName::ALL.into_iter().flat_map(moments).map(at).collect()
-        };
-        let (less, more) = (totals(&less), totals(&more));
-        prop_assert!(less.iter().zip(&more).all(|(l, m)| l <= m), "{less:?} and {more:?}");
-        prop_assert!(less != more, "every size is felt in some phase");
-    }
-}
-
-/// Mostly real sizes, sometimes absurd ones.
-fn any_size() -> impl Strategy<Value = usize> {
-    prop_oneof![4 => 1_usize..4096, 1 => any::<usize>(), 1 => Just(0), 1 => 1_usize << 20..1 << 40]
+    assert_eq!("BF16".parse(), Ok(Dtype::Bf16));
+    let unknown = MemoryError::UnknownDtype { text: "fp8".to_owned() };
+    assert_eq!("fp8".parse::<Dtype>(), Err(unknown));
 }

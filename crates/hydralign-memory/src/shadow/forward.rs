@@ -79,7 +79,7 @@ impl Pass<'_> {
     }
 
     pub(crate) fn embed(&self) -> Var {
-        let n = self.rows * self.queries;
+        let n = self.rows.saturating_mul(self.queries);
         let _ids = self.index(n);
         let mut x = self.weight(self.trunk.embedding).select(n);
         if self.architecture.embedding_scale.is_some() {
@@ -244,7 +244,7 @@ impl Pass<'_> {
             None => scores,
         };
         let context = scores.softmax().matmul(v);
-        context.permute(&[0, 3, 1, 2, 4]).reshape(&[b * tq, heads * d])
+        context.permute(&[0, 3, 1, 2, 4]).reshape(&[b.saturating_mul(tq), heads * d])
     }
 
     fn mlp(&self, index: usize, x: Var) -> Var {

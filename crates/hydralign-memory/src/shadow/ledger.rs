@@ -53,6 +53,9 @@ impl Ledger {
     }
 
     fn grow(&self, category: Category, bytes: u64) {
+        if self.overflow.get().is_some() {
+            return;
+        }
         let Some(total) = self.total.get().checked_add(bytes) else {
             return self.overflows("a phase");
         };
@@ -71,7 +74,7 @@ impl Ledger {
         live[category as usize] = live[category as usize].saturating_sub(bytes);
     }
 
-    /// Remembers that a size did not fit into 64 bits; what follows is meaningless.
+    /// Remembers that a size did not fit into 64 bits; what follows is meaningless and is not counted.
     pub(crate) fn overflows(&self, what: &'static str) {
         self.overflow.set(Some(what));
     }
@@ -136,6 +139,9 @@ impl Buffer {
     /// Counts it under another category from now on. What is moved never makes a new peak.
     pub(crate) fn recount(&self, category: Category) {
         let before = self.category.replace(category);
+        if self.book.overflow.get().is_some() {
+            return;
+        }
         let mut live = self.book.live.borrow_mut();
         live[before as usize] = live[before as usize].saturating_sub(self.bytes);
         live[category as usize] += self.bytes;

@@ -104,7 +104,7 @@ impl Model<'_> {
         in_pieces: bool,
     ) -> Vec<(Request, Var)> {
         let reads = |f: fn(Reading) -> bool| group.requests.iter().any(|r| f(r.reading));
-        let response = batch.rows * batch.response;
+        let response = batch.rows.saturating_mul(batch.response);
         let packed = reads(|r| !matches!(r, Reading::Score(_))).then(|| {
             let _predictors = pass.index(response);
             hidden.clone().select(response)
