@@ -13,12 +13,12 @@ use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
 use hydralign::data::{ChatTemplate, TextTokenizer};
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
-use hydralign::memory::format_bytes;
+use hydralign::memory::{Category, Meter, format_bytes};
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    MetricsFile, Overwrite, Progress, RunFolder, StopFlag, load_toml, read_metrics, save_toml,
-    stop_on_ctrl_c, write_atomic,
+    Above, Ledger, MetricsFile, Overwrite, PhaseClock, PoolCleaner, Progress, RunFolder,
+    SharedMeter, StopFlag, load_toml, read_metrics, save_toml, stop_on_ctrl_c, write_atomic,
 };
 use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge, mean_score};
@@ -138,9 +138,11 @@ fn main() -> Result<()> {
             stop: &stop,
             device: &device,
             tokenizer: &tokenizer,
+            ledger: &Ledger::default(),
         },
         folder: &folder,
         stop: &stop,
+        meter: SharedMeter::new(memory::meter(&device)),
         base_dir: dir,
     };
     run.go(base)
@@ -150,6 +152,7 @@ struct Run<'a> {
     stages: Stages<'a>,
     folder: &'a RunFolder,
     stop: &'a StopFlag,
+    meter: SharedMeter,
     base_dir: PathBuf,
 }
 
@@ -166,7 +169,9 @@ impl Run<'_> {
             data.prompts.len(),
             data.held_out.len()
         );
-        let mut metrics = MetricsFile::create(&self.folder.file("metrics.jsonl"))?;
+        self.hold_only(&base);
+        let mut metrics = MetricsFile::create(&self.folder.file("metrics.jsonl"))?
+            .with_memory(self.meter.clone(), self.stages.ledger);
         let (start, mut judged) = self.supervised(base, &mut metrics)?;
         self.check_stopped()?;
         let bank = self.reinforce(start, &mut metrics, &mut judged)?;
@@ -188,13 +193,15 @@ impl Run<'_> {
             let bank = self.stages.sft(&base, &mut observers(&mut [&mut progress, metrics]))?;
             progress.finish();
             self.check_stopped()?;
-            judged.push(("SFT", self.judge(&bank)?));
+            drop(base);
+            judged.push(("SFT", self.judge(&bank, metrics)?));
             bank.checkpoint(Role::Actor)?
         };
+        self.hold_only(&start);
         let bank = self.stages.hydra_sft(&start, &mut observers(&mut [&mut progress, metrics]))?;
         progress.finish();
         self.check_stopped()?;
-        judged.push(("Hydra-SFT", self.judge(&bank)?));
+        judged.push(("Hydra-SFT", self.judge(&bank, metrics)?));
         let joint = bank.checkpoint(Role::Actor)?;
         save_checkpoint(
             &self.folder.file("models/hydra_sft"),
@@ -206,40 +213,51 @@ impl Run<'_> {
         Ok((joint, judged))
     }
 
+    /// The bank that PPO trains, and the bytes that are live beside it.
+    fn build(&self, start: Checkpoint, metrics: &mut MetricsFile) -> Result<(ModelBank, u64)> {
+        let recipe = self.stages.recipe;
+        let (placement, start) = placement_for(&recipe.placement, start)?;
+        let shape = start.trunk.architecture().shape.clone();
+        self.hold_only(&start);
+        metrics.phase(Phase::Load);
+        let seed = sub_seed(recipe.seed, "ppo weights");
+        let with_start = self.live();
+        let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, seed)?;
+        let with_both = self.live();
+        drop(start);
+        let beside = (with_start + self.live()).saturating_sub(with_both);
+        self.stages.ledger.set_beside(beside);
+        println!(
+            "\n{}: {} models and {} adapters held, {} of {} parameters trained",
+            placement.name,
+            placement.static_models(),
+            placement.adapters.len(),
+            placement.trained_parameters(&shape, &recipe.lora),
+            placement.held_parameters(&shape, &recipe.lora),
+        );
+        Ok((bank, beside))
+    }
+
     fn reinforce(
         &self,
         start: Checkpoint,
         metrics: &mut MetricsFile,
         judged: &mut Vec<(&'static str, Judged)>,
     ) -> Result<ModelBank> {
-        let recipe = self.stages.recipe;
-        let (placement, start) = placement_for(&recipe.placement, start)?;
         let architecture = start.trunk.architecture().clone();
-        let shape = &architecture.shape;
-        let seed = sub_seed(recipe.seed, "ppo weights");
-        let with_start = CountingAllocator::live();
-        let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, seed)?;
-        let with_both = CountingAllocator::live();
-        drop(start);
-        // What is live beside the bank: data, tokenizer, earlier responses.
-        let floor = with_start + CountingAllocator::live() - with_both;
-        println!(
-            "\n{}: {} models and {} adapters held, {} of {} parameters trained",
-            placement.name,
-            placement.static_models(),
-            placement.adapters.len(),
-            placement.trained_parameters(shape, &recipe.lora),
-            placement.held_parameters(shape, &recipe.lora),
-        );
+        let (bank, beside) = self.build(start, metrics)?;
+        let (recipe, placement) = (self.stages.recipe, bank.placement());
         let longest = self.stages.data.prompts.iter().map(Vec::len).max().unwrap_or(1);
-        let prediction = memory::prediction(&placement, &architecture, recipe, longest)?;
+        let prediction = memory::prediction(placement, &architecture, recipe, longest)?;
         if let Some((phase, footprint)) = prediction.peak() {
             println!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
         }
-        let mut clock = memory::clock(floor);
+        let mut clock = PhaseClock::new().with_memory(Above::new(self.meter.clone(), beside));
+        let mut cleaner = PoolCleaner::new(self.stages.device);
         let mut progress = Progress::stderr(&["score", "gold", "kl", "clip_fraction"], 10);
-        let (bank, result) =
-            self.stages.ppo(bank, &mut observers(&mut [&mut clock, &mut progress, metrics]));
+        let (bank, result) = self
+            .stages
+            .ppo(bank, &mut observers(&mut [&mut cleaner, &mut clock, &mut progress, metrics]));
         progress.finish();
         let totals = clock.totals();
         clock.stop();
@@ -251,9 +269,11 @@ impl Run<'_> {
         }
         let table = report::phases(&totals, &prediction)?;
         println!("{}", table.to_text());
+        #[cfg(feature = "nvml")]
+        println!("{}\n", memory::board());
         write_atomic(&self.folder.file("phases.md"), table.to_markdown().as_bytes())?;
         if !self.stop.is_stopped() {
-            judged.push(("PPO", self.judge(&bank)?));
+            judged.push(("PPO", self.judge(&bank, metrics)?));
         }
         Ok(bank)
     }
@@ -266,6 +286,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let has_gold = self.stages.data.has_gold;
         report::plot(self.folder, has_gold)?;
+        report::memory(self.folder, None)?;
         let metrics = read_metrics(&self.folder.file("metrics.jsonl"))?;
         println!("{}", report::stages(&metrics)?.to_text());
         let models: Vec<(&str, &Judged)> = judged.iter().map(|(n, j)| (*n, j)).collect();
@@ -287,14 +308,29 @@ impl Run<'_> {
             );
         }
         println!(
-            "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg and the trained weights",
+            "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg, memory.svg and the trained weights",
             began.elapsed().as_secs_f64(),
             self.folder.path().display()
         );
         Ok(())
     }
 
-    fn judge(&self, bank: &ModelBank) -> Result<Judged> {
+    /// Bytes that the run's meter counts now.
+    fn live(&self) -> u64 {
+        self.meter.bytes_in_use().unwrap_or(0)
+    }
+
+    /// Tells the ledger that of all that is live only this checkpoint is the run's. The rest is
+    /// beside it: data, tokenizer, earlier responses.
+    fn hold_only(&self, checkpoint: &Checkpoint) {
+        let (ledger, bytes) = (self.stages.ledger, memory::checkpoint_bytes(checkpoint));
+        ledger.clear();
+        ledger.hold(Category::Weights, bytes);
+        ledger.set_beside(self.live().saturating_sub(bytes));
+    }
+
+    fn judge(&self, bank: &ModelBank, metrics: &mut MetricsFile) -> Result<Judged> {
+        metrics.phase(Phase::Evaluate);
         let Stages { recipe, data, tokenizer, stop, .. } = self.stages;
         let gold: Option<&TextTokenizer> = data.has_gold.then_some(tokenizer);
         judge(bank, &data.held_out, recipe, gold, stop)

@@ -14,7 +14,7 @@ use hydralign::memory::{PassTokens, forward_flops, generate_flops, train_flops};
 use hydralign::models::{ModelBank, SaveOptions, load_checkpoint, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
-use hydralign::runs::{StopFlag, WinRate, paired_win_rate};
+use hydralign::runs::{Ledger, StopFlag, WinRate, paired_win_rate};
 use std::path::PathBuf;
 
 /// The models and data of one seed.
@@ -74,7 +74,8 @@ impl Lab {
 
     fn prepare(&self, base: &Checkpoint) -> Result<()> {
         let Self { recipe, data, stop, device, tokenizer, .. } = self;
-        let stages = Stages { recipe, data, stop, device, tokenizer };
+        let ledger = Ledger::default();
+        let stages = Stages { recipe, data, stop, device, tokenizer, ledger: &ledger };
         let (sft, reward) = (self.folder.join("sft"), self.folder.join("reward"));
         std::fs::create_dir_all(&self.folder)?;
         if !sft.exists() {

@@ -18,7 +18,7 @@ use hydralign::memory::format_bytes;
 use hydralign::models::{ModelBank, load_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Cell, Progress, StopFlag, Table, mean, sample_std, stop_on_ctrl_c, write_atomic,
+    Cell, Ledger, Progress, StopFlag, Table, mean, sample_std, stop_on_ctrl_c, write_atomic,
 };
 use hydralign_examples::data::{RunData, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge};
@@ -103,9 +103,9 @@ fn run_seed(seed: u64, smoke: bool, done: &[String], path: &Path, stop: &StopFla
     recipe.generation.stop_tokens = tokenizer.eos_ids().to_vec();
     let context = base.trunk.architecture().context;
     let data = RunData::of_task(&tokenizer, context, &recipe)?;
-    let stages =
-        Stages { recipe: &recipe, data: &data, stop, device: &device, tokenizer: &tokenizer };
-    let look = |bank: &ModelBank| judge(bank, &data.held_out, &recipe, Some(&tokenizer), stop);
+    let (device, tokenizer, ledger) = (&device, &tokenizer, &Ledger::default());
+    let stages = Stages { recipe: &recipe, data: &data, stop, device, tokenizer, ledger };
+    let look = |bank: &ModelBank| judge(bank, &data.held_out, &recipe, Some(tokenizer), stop);
     let mut progress = Progress::stderr(&["nll", "score", "gold", "kl"], 20);
     let sft = stages.sft(&base, &mut progress)?;
     let sft_judged = look(&sft)?;

@@ -8,8 +8,8 @@ use hydralign::memory::{Prediction, format_bytes};
 use hydralign::models::{ModelBank, SaveOptions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Cell, MetricsLine, PhaseTotal, PlotSpec, RunFolder, Table, plot_metrics, read_metrics,
-    write_atomic,
+    Cell, MetricsLine, PhaseBytes, PhaseTotal, PlotSpec, RunFolder, Table, plot_memory,
+    plot_metrics, read_metrics, write_atomic,
 };
 
 /// One row per model: gold score and win rates on the held-out prompts.
@@ -134,6 +134,23 @@ pub fn plot(folder: &RunFolder, has_gold: bool) -> Result<()> {
     specs.push(PlotSpec::new("KL from the reference", "nats per response", "ppo", &["kl"]));
     let svg = plot_metrics(&metrics, &specs)?;
     write_atomic(&folder.file("plots.svg"), svg.as_bytes())?;
+    Ok(())
+}
+
+/// Draws what each phase held, if the metrics say so: of all stages, and from where the models of
+/// PPO are loaded.
+///
+/// # Errors
+/// As [`plot`].
+pub fn memory(folder: &RunFolder, budget: Option<u64>) -> Result<()> {
+    let metrics = read_metrics(&folder.file("metrics.jsonl"))?;
+    let all: Vec<PhaseBytes> = metrics.into_iter().flat_map(|line| line.memory).collect();
+    let ppo = all.iter().position(|record| record.phase == Phase::Load).unwrap_or(all.len());
+    for (name, records) in [("memory.svg", &all[..]), ("memory_ppo.svg", &all[ppo..])] {
+        if !records.is_empty() {
+            write_atomic(&folder.file(name), plot_memory(records, budget)?.as_bytes())?;
+        }
+    }
     Ok(())
 }
 

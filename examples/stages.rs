@@ -2,6 +2,7 @@
 
 use crate::data::{RunData, gold_scores};
 use crate::evaluate::respond;
+use crate::memory::{experience_bytes, has_pools, hold_models};
 use crate::recipe::{Recipe, Supervised};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
@@ -10,10 +11,11 @@ use hydralign::algorithms::{
 };
 use hydralign::core::random::{permutation, sub_seed};
 use hydralign::data::TextTokenizer;
+use hydralign::memory::Category;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::rollout::{RolloutStats, sample_prompts};
-use hydralign::runs::StopFlag;
+use hydralign::runs::{Ledger, StopFlag};
 
 /// What every stage needs to know of its run.
 pub struct Stages<'a> {
@@ -27,6 +29,8 @@ pub struct Stages<'a> {
     pub device: &'a Device,
     /// The tokenizer.
     pub tokenizer: &'a TextTokenizer,
+    /// Told what the stages hold.
+    pub ledger: &'a Ledger,
 }
 
 fn stats(stage: &str, step: usize, steps: usize, values: Vec<(String, f64)>) -> Stats {
@@ -53,6 +57,7 @@ impl Stages<'_> {
         let settings = &self.recipe.sft;
         let rows = &self.data.demonstrations;
         let bank = ModelBank::new(&Placement::sft(), &Start::joint(base), &self.recipe.lora, 0)?;
+        let moments = hold_models(self.ledger, &bank, Some(base), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(settings, rows.len(), "sft");
         let steps = epochs.steps();
@@ -69,6 +74,7 @@ impl Stages<'_> {
             },
             |step, report| {
                 done = step;
+                self.ledger.hold(Category::Optimizer, moments);
                 let lr = settings.lr.lr(step, steps);
                 observer.stats(&stats("sft", step, steps, step_values(report, lr)));
                 !self.stop.is_stopped()
@@ -92,6 +98,7 @@ impl Stages<'_> {
         let seed = sub_seed(self.recipe.seed, "reward model weights");
         let placement = Placement::reward_model();
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(settings, pairs.len(), "reward model");
         let steps = epochs.steps();
@@ -109,6 +116,7 @@ impl Stages<'_> {
             },
             |step, report| {
                 done = step;
+                self.ledger.hold(Category::Optimizer, moments);
                 let values = step_values(report, lr(step));
                 observer.stats(&stats("reward_model", step, steps, values));
                 !self.stop.is_stopped()
@@ -131,6 +139,7 @@ impl Stages<'_> {
         };
         let seed = sub_seed(self.recipe.seed, "hydra_sft weights");
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(&settings.training, pairs.len(), "hydra_sft");
         let steps = epochs.steps();
@@ -148,6 +157,7 @@ impl Stages<'_> {
             },
             |step, report| {
                 done = step;
+                self.ledger.hold(Category::Optimizer, moments);
                 observer.stats(&stats("hydra_sft", step, steps, step_values(report, lr(step))));
                 !self.stop.is_stopped()
             },
@@ -171,6 +181,8 @@ impl Stages<'_> {
     ) -> Result<()> {
         let settings = &self.recipe.ppo;
         let mut ppo = Ppo::new(settings.ppo.clone())?;
+        let moments = hold_models(self.ledger, learner.model(), None, &self.recipe.lora);
+        let on_host = !has_pools(self.device);
         for step in 1..=settings.steps {
             if self.stop.is_stopped() {
                 break;
@@ -186,14 +198,19 @@ impl Stages<'_> {
             let experience = ppo
                 .experience(learner.model(), episodes, sampler, None, observer)
                 .with_context(|| at("ppo", step, Phase::Score))?;
+            if on_host {
+                self.ledger.hold(Category::Experience, experience_bytes(&experience));
+            }
             let lr = settings.lr.lr(step, settings.steps);
             let seed = sub_seed(self.recipe.seed, &format!("ppo update {step}"));
             let report = ppo
                 .update(learner, &experience, lr, seed, self.device, observer)
                 .with_context(|| at("ppo", step, Phase::Update))?;
+            self.ledger.hold(Category::Optimizer, moments);
             observer.phase(Phase::Report);
             let values = self.ppo_values(&experience, &report, lr)?;
             observer.stats(&stats("ppo", step, settings.steps, values));
+            self.ledger.hold(Category::Experience, 0);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use hydralign::data::TextTokenizer;
 use hydralign::models::{ModelBank, load_adapter, load_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Overwrite, PlotSpec, RunFolder, Schedule, StopFlag, load_toml, read_metrics, save_toml,
+    Ledger, Overwrite, PlotSpec, RunFolder, Schedule, StopFlag, load_toml, read_metrics, save_toml,
 };
 use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
 use hydralign_examples::recipe::Recipe;
@@ -61,6 +61,7 @@ struct Own {
     tokenizer: TextTokenizer,
     device: Device,
     stop: StopFlag,
+    ledger: Ledger,
 }
 
 impl Own {
@@ -72,12 +73,13 @@ impl Own {
             tokenizer: tokenizer(),
             device,
             stop: StopFlag::new(),
+            ledger: Ledger::default(),
         }
     }
 
     fn stages<'a>(&'a self, recipe: &'a Recipe) -> Stages<'a> {
-        let Self { data, tokenizer, device, stop, .. } = self;
-        Stages { recipe, data, stop, device, tokenizer }
+        let Self { data, tokenizer, device, stop, ledger, .. } = self;
+        Stages { recipe, data, stop, device, tokenizer, ledger }
     }
 }
 

@@ -103,6 +103,15 @@ pub enum RunError {
         /// Cells given.
         got: usize,
     },
+    /// The driver does not tell what a board holds.
+    #[cfg(feature = "nvml")]
+    #[error("cannot read the memory of NVIDIA board {index}: {reason}")]
+    Nvml {
+        /// Index of the board.
+        index: u32,
+        /// What the driver's library says, or why it could not be loaded.
+        reason: nvml_wrapper::error::NvmlError,
+    },
     /// The handler of Ctrl-C could not be installed.
     #[error("cannot handle Ctrl-C: {reason}")]
     StopHandler {

@@ -1,5 +1,6 @@
-use crate::{PhaseClock, RunError, write_atomic};
+use crate::{Ledger, MemoryTimeline, PhaseBytes, PhaseClock, RunError, write_atomic};
 use hydralign_core::{Observer, Phase, Stats};
+use hydralign_memory::Meter;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -18,14 +19,17 @@ pub struct MetricsLine {
     /// Wall-clock seconds since the run began, earlier parts of a continued run included.
     pub seconds: f64,
     /// Named values in the order of their report; `null` where the value is not finite.
-    #[serde(with = "ordered")]
+    #[serde(with = "crate::ordered")]
     pub values: Vec<(String, Option<f64>)>,
     /// Wall-clock seconds of each phase since the line before.
-    #[serde(with = "ordered")]
+    #[serde(with = "crate::ordered")]
     pub phase_seconds: Vec<(String, f64)>,
     /// Name and value (`NaN`, `inf`, `-inf`) of what JSON cannot hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_finite: Vec<(String, String)>,
+    /// What each phase held since the line before; empty without a memory meter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<PhaseBytes>,
 }
 
 impl MetricsLine {
@@ -47,6 +51,7 @@ pub struct MetricsFile {
     start: Instant,
     earlier_seconds: f64,
     phases: PhaseClock,
+    memory: Option<MemoryTimeline>,
     error: Option<RunError>,
 }
 
@@ -87,8 +92,21 @@ impl MetricsFile {
             start: Instant::now(),
             earlier_seconds,
             phases: PhaseClock::new(),
+            memory: None,
             error: None,
         })
+    }
+
+    /// Also writes what each phase holds: `meter` reads the bytes, `ledger` says what for.
+    #[must_use]
+    pub fn with_memory(mut self, meter: impl Meter + 'static, ledger: &Ledger) -> Self {
+        let timeline = MemoryTimeline::new(meter, ledger).after(self.seconds());
+        self.memory = Some(timeline);
+        self
+    }
+
+    fn seconds(&self) -> f64 {
+        self.earlier_seconds + self.start.elapsed().as_secs_f64()
     }
 
     /// The first error of the lines written so far; the file is complete without one.
@@ -109,12 +127,13 @@ impl MetricsFile {
             stage: stats.stage.clone(),
             step: stats.step,
             steps: stats.steps,
-            seconds: self.earlier_seconds + self.start.elapsed().as_secs_f64(),
+            seconds: self.seconds(),
             values: stats.values.iter().map(|(n, v)| (n.clone(), finite(*v))).collect(),
             phase_seconds: (self.phases.take().iter())
                 .map(|total| (total.phase.name().to_owned(), total.wall.as_secs_f64()))
                 .collect(),
             non_finite: lost.map(|(n, v)| (n.clone(), v.to_string())).collect(),
+            memory: self.memory.as_mut().map(MemoryTimeline::take).unwrap_or_default(),
         }
     }
 }
@@ -122,6 +141,9 @@ impl MetricsFile {
 impl Observer for MetricsFile {
     fn phase(&mut self, phase: Phase) {
         self.phases.phase(phase);
+        if let Some(memory) = &mut self.memory {
+            memory.phase(phase);
+        }
     }
 
     fn stats(&mut self, stats: &Stats) {
@@ -159,44 +181,6 @@ fn append_json(bytes: &mut Vec<u8>, line: &MetricsLine) -> std::io::Result<()> {
     serde_json::to_writer(&mut *bytes, line)?;
     bytes.push(b'\n');
     Ok(())
-}
-
-/// A JSON object as a vector of pairs, so that the order of the report survives.
-mod ordered {
-    use serde::de::{Deserializer, MapAccess, Visitor};
-    use serde::{Deserialize, Serialize, Serializer};
-    use std::{fmt, marker::PhantomData};
-
-    pub(super) fn serialize<V: Serialize, S: Serializer>(
-        pairs: &[(String, V)],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
-    }
-
-    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<(String, V)>, D::Error> {
-        deserializer.deserialize_map(Pairs(PhantomData))
-    }
-
-    struct Pairs<V>(PhantomData<V>);
-
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
-        type Value = Vec<(String, V)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut pairs = Vec::new();
-            while let Some(pair) = map.next_entry()? {
-                pairs.push(pair);
-            }
-            Ok(pairs)
-        }
-    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -1,4 +1,5 @@
 use hydralign_core::{Observer, Phase};
+use hydralign_memory::Meter;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub struct PhaseTotal {
 /// Measures wall-clock time, CPU time and, with a meter, peak memory of each phase.
 pub struct PhaseClock {
     now: Box<dyn Fn() -> Instantaneous>,
-    meter: Option<Meter>,
+    meter: Option<Box<dyn Meter>>,
     running: Option<(Phase, Instantaneous)>,
     totals: BTreeMap<Phase, PhaseTotal>,
 }
@@ -32,11 +33,6 @@ pub struct PhaseClock {
 struct Instantaneous {
     wall: Duration,
     cpu: Option<Duration>,
-}
-
-struct Meter {
-    peak: Box<dyn Fn() -> Option<u64>>,
-    reset: Box<dyn Fn()>,
 }
 
 impl PhaseClock {
@@ -50,17 +46,12 @@ impl PhaseClock {
         Self { now: Box::new(now), meter: None, running: None, totals: BTreeMap::new() }
     }
 
-    /// Also records peak memory: `peak` reads bytes, `reset` starts a new peak.
-    ///
-    /// `peak` is read when a phase ends and `reset` is called before the next begins, so the
-    /// two should settle pending work of a device that runs asynchronously.
+    /// Also records peak memory. The peak is read when a phase ends and reset before the next
+    /// begins; where another observer does so too, give each its
+    /// [`SharedMeter`](crate::SharedMeter).
     #[must_use]
-    pub fn with_memory(
-        mut self,
-        peak: impl Fn() -> Option<u64> + 'static,
-        reset: impl Fn() + 'static,
-    ) -> Self {
-        self.meter = Some(Meter { peak: Box::new(peak), reset: Box::new(reset) });
+    pub fn with_memory(mut self, meter: impl Meter + 'static) -> Self {
+        self.meter = Some(Box::new(meter));
         self
     }
 
@@ -87,7 +78,7 @@ impl PhaseClock {
     fn add_running(&mut self) {
         let Some((phase, since)) = self.running else { return };
         let now = (self.now)();
-        let peak = self.meter.as_ref().and_then(|meter| (meter.peak)());
+        let peak = self.meter.as_ref().and_then(Meter::bytes_peak);
         let total = self.total(phase);
         total.wall += now.wall.saturating_sub(since.wall);
         total.cpu = (total.cpu.zip(now.cpu).zip(since.cpu))
@@ -126,7 +117,7 @@ impl Observer for PhaseClock {
     fn phase(&mut self, phase: Phase) {
         self.add_running();
         if let Some(meter) = &self.meter {
-            (meter.reset)();
+            meter.reset_peak();
         }
         self.total(phase).count += 1;
         self.running = Some((phase, (self.now)()));
@@ -147,6 +138,7 @@ fn process_cpu_time() -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::FakeMeter;
     use std::cell::Cell;
     use std::rc::Rc;
 
@@ -194,13 +186,12 @@ mod tests {
 
     #[test]
     fn the_peak_is_the_highest_of_the_phase_alone() {
-        let peak = Rc::new(Cell::new(0));
-        let (read, zero) = (peak.clone(), peak.clone());
-        let mut clock =
-            PhaseClock::new().with_memory(move || Some(read.get()), move || zero.set(0));
+        let meter = FakeMeter::default();
+        let mut clock = PhaseClock::new().with_memory(meter.clone());
         for (phase, bytes) in [(Phase::Update, 90), (Phase::Score, 10), (Phase::Update, 30)] {
             clock.phase(phase);
-            peak.set(peak.get().max(bytes)); // a meter only ever rises by itself
+            meter.hold(bytes);
+            meter.hold(1);
         }
         let peaks: Vec<_> = clock.totals().iter().map(|t| (t.phase, t.peak_bytes)).collect();
         assert_eq!(peaks, [(Phase::Score, Some(10)), (Phase::Update, Some(90))]);

@@ -1,9 +1,12 @@
 //! Metrics files: order, non-finite values, torn lines and continued runs.
 
 use hydralign_core::{Observer, Phase, Stats};
-use hydralign_runs::{MetricsFile, MetricsLine, read_metrics};
+use hydralign_memory::{Category, Meter};
+use hydralign_runs::{Ledger, MetricsFile, MetricsLine, read_metrics};
+use std::cell::Cell;
 use std::fs;
 use std::io::Write;
+use std::rc::Rc;
 
 fn stats(stage: &str, step: usize, values: &[(&str, f64)]) -> Stats {
     let values = values.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
@@ -100,4 +103,86 @@ fn a_continued_run_goes_on_after_its_checkpoint() {
     assert_eq!(steps(&lines[3..]), [("ppo".to_owned(), 3)]);
     assert_eq!(lines[3].get("score"), Some(30.0));
     assert!(lines[3].seconds > lines[2].seconds, "the clock goes on");
+}
+
+/// A meter that a test sets, without a peak of its own.
+#[derive(Clone, Default)]
+struct Set(Rc<Cell<u64>>);
+
+impl Meter for Set {
+    fn bytes_in_use(&self) -> Option<u64> {
+        Some(self.0.get())
+    }
+
+    fn bytes_peak(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_line_tells_what_its_phases_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let (meter, ledger) = (Set::default(), Ledger::default());
+    let mut file = MetricsFile::create(&path).unwrap().with_memory(meter.clone(), &ledger);
+    ledger.hold(Category::Weights, 70);
+    ledger.hold(Category::KvCache, 7);
+    meter.0.set(100);
+    file.phase(Phase::Generate);
+    meter.0.set(300);
+    file.phase(Phase::Update);
+    ledger.hold(Category::KvCache, 0);
+    file.stats(&stats("ppo", 1, &[]));
+    file.stats(&stats("ppo", 2, &[]));
+    file.finish().unwrap();
+
+    let text = fs::read_to_string(&path).unwrap();
+    let held =
+        r#""live_before":100,"live_after":300,"peak":300,"held":{"weights":70,"kv_cache":7}"#;
+    assert!(text.contains(held), "{text}");
+    let lines = read_metrics(&path).unwrap();
+    let phases = |line: &MetricsLine| line.memory.iter().map(|r| r.phase).collect::<Vec<_>>();
+    assert_eq!(phases(&lines[0]), [Phase::Generate, Phase::Update]);
+    assert_eq!(phases(&lines[1]), [Phase::Update], "since the line before");
+    let [generate, update] = &lines[0].memory[..] else { panic!("{lines:?}") };
+    assert_eq!((generate.held.len(), update.held.len()), (2, 1));
+    assert!(generate.start <= generate.end && generate.end <= update.start);
+    let rest = &lines[1].memory[0];
+    assert!(update.end <= rest.start);
+
+    // A last line that is torn within its records is left out like any other.
+    let cut = text.len() - 20;
+    assert!(text[cut..].contains("weights"), "{text}");
+    fs::write(&path, &text[..cut]).unwrap();
+    assert_eq!(read_metrics(&path).unwrap(), lines[..1]);
+
+    // What a continued run writes goes on in time, and what it keeps is kept whole.
+    fs::write(&path, &text).unwrap();
+    let mut file = MetricsFile::resume(&path, |_| true).unwrap().with_memory(meter, &ledger);
+    file.phase(Phase::Score);
+    file.stats(&stats("ppo", 3, &[]));
+    file.finish().unwrap();
+    let again = read_metrics(&path).unwrap();
+    assert_eq!(again[..2], lines[..]);
+    assert!(again[2].memory[0].start >= lines[1].seconds);
+}
+
+#[test]
+fn a_file_without_memory_says_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    // As it was before there were records.
+    let old = concat!(
+        r#"{"stage":"ppo","step":3,"steps":200,"seconds":41.2,"values":{"score":0.61,"kl":null},"#,
+        r#""phase_seconds":{"generate":6.1,"score":1.9},"non_finite":[["kl","NaN"]]}"#,
+        "\n"
+    );
+    fs::write(&path, old).unwrap();
+    assert_eq!(read_metrics(&path).unwrap()[0].memory, []);
+    let mut file = MetricsFile::resume(&path, |_| true).unwrap();
+    file.phase(Phase::Score);
+    file.stats(&stats("ppo", 4, &[]));
+    file.finish().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with(old) && !text.contains("memory"), "{text}");
 }

@@ -1,8 +1,12 @@
 mod axis;
+mod frame;
+mod memory;
 mod metrics;
 mod panel;
+mod stack;
 mod svg;
 
+pub use memory::plot_memory;
 pub use metrics::{PlotSpec, plot_metrics};
 
 use crate::{RunError, mean, sample_std};

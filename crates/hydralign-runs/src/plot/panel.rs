@@ -1,4 +1,5 @@
 use super::axis::Axis;
+use super::frame::{Frame, INK, LEGEND_TEXT, below, legend_places, title};
 use super::svg::{self, Anchor};
 use super::{LinePlot, Series};
 use crate::RunError;
@@ -9,25 +10,10 @@ const COLORS: [&str; 7] =
 /// Lines of a second, third … round through the colours.
 const DASHES: [&str; 3] = ["", "6 3", "2 3"];
 
-const INK: &str = "fill=\"#1f2328\"";
-const FAINT_INK: &str = "fill=\"#59636e\"";
-const GRID: &str = "stroke=\"#e6e8eb\" stroke-width=\"1\"";
-const AXIS: &str = "stroke=\"#8c959f\" stroke-width=\"1\"";
-
-const LEFT: f64 = 74.0;
-const RIGHT: f64 = 22.0;
-const BOTTOM: f64 = 52.0;
-const LEGEND_ROW: f64 = 20.0;
-
-/// A plot with its scales, laid out in a rectangle.
+/// A line plot, laid out in a rectangle.
 pub(super) struct Panel<'a> {
     plot: &'a LinePlot,
-    x: Axis,
-    y: Axis,
-    width: f64,
-    height: f64,
-    /// Upper edge of the data area, below title and legend.
-    top: f64,
+    frame: Frame,
     /// Legend entries: where each begins.
     legend: Vec<(f64, f64)>,
 }
@@ -39,20 +25,16 @@ impl<'a> Panel<'a> {
         let xs: Vec<f64> = plot.series.iter().flat_map(|s| s.points().map(|p| p.0)).collect();
         let x = Axis::of_steps(&xs).ok_or_else(empty)?;
         let y = Axis::of_values(&heights(plot)).ok_or_else(empty)?;
-        let legend = legend_places(plot, width);
-        let top = legend.last().map_or(42.0, |(_, y)| y + 14.0);
-        Ok(Self { plot, x, y, width, height, top, legend })
+        // A single series needs no legend.
+        let named = if plot.series.len() < 2 { &[] } else { &plot.series[..] };
+        let legend = legend_places(named.iter().map(|s| s.name.as_str()), width);
+        let frame = Frame { x, y, width, height, top: below(&legend) };
+        Ok(Self { plot, frame, legend })
     }
 
     pub(super) fn draw(&self) -> String {
-        let mut out = svg::text(
-            LEFT,
-            25.0,
-            Anchor::Start,
-            &format!("{INK} font-size=\"16\" font-weight=\"600\""),
-            &self.plot.title,
-        );
-        out += &self.axes();
+        let mut out = title(&self.plot.title);
+        out += &self.frame.axes(&self.plot.x_label, &self.plot.y_label);
         // Bands first, so that none covers a line.
         for (index, series) in self.plot.series.iter().enumerate() {
             out += &self.bands(series, COLORS[index % COLORS.len()]);
@@ -63,44 +45,14 @@ impl<'a> Panel<'a> {
         out + &self.legend()
     }
 
-    fn px(&self, x: f64) -> f64 {
-        LEFT + self.x.share(x) * (self.width - LEFT - RIGHT)
-    }
-
-    fn py(&self, y: f64) -> f64 {
-        let bottom = self.height - BOTTOM;
-        bottom - self.y.share(y) * (bottom - self.top)
-    }
-
-    fn axes(&self) -> String {
-        let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
-        let mut out = String::new();
-        for (tick, label) in self.y.ticks() {
-            let y = self.py(tick);
-            out += &svg::line((LEFT, y), (right, y), GRID);
-            out += &svg::text(LEFT - 8.0, y + 4.5, Anchor::End, FAINT_INK, &label);
-        }
-        for (tick, label) in self.x.ticks() {
-            let x = self.px(tick);
-            out += &svg::line((x, bottom), (x, bottom + 5.0), AXIS);
-            out += &svg::text(x, bottom + 20.0, Anchor::Middle, FAINT_INK, &label);
-        }
-        out += &svg::line((LEFT, bottom), (right, bottom), AXIS);
-        let middle = f64::midpoint(LEFT, right);
-        out += &svg::text(middle, self.height - 12.0, Anchor::Middle, INK, &self.plot.x_label);
-        let (x, y) = (18.0, f64::midpoint(self.top, bottom));
-        let turned = format!("{INK} transform=\"rotate(-90 {x:.2} {y:.2})\"");
-        out + &svg::text(x, y, Anchor::Middle, &turned, &self.plot.y_label)
-    }
-
     fn bands(&self, series: &Series, color: &str) -> String {
         let banded = |index: usize| is_point(series, index) && series.band_at(index).is_some();
         let mut out = String::new();
         for stretch in stretches(series.x.len(), banded) {
-            let at = |index: usize| (self.px(series.x[index]), series.band_at(index));
+            let at = |index: usize| (self.frame.px(series.x[index]), series.band_at(index));
             let ends: Vec<_> = stretch.filter_map(|i| at(i).1.map(|b| (at(i).0, b))).collect();
-            let lower = ends.iter().map(|&(x, (low, _))| (x, self.py(low)));
-            let upper = ends.iter().rev().map(|&(x, (_, high))| (x, self.py(high)));
+            let lower = ends.iter().map(|&(x, (low, _))| (x, self.frame.py(low)));
+            let upper = ends.iter().rev().map(|&(x, (_, high))| (x, self.frame.py(high)));
             let outline: Vec<(f64, f64)> = lower.chain(upper).collect();
             // A stroke of its own keeps the band of a single point visible.
             let style = format!(
@@ -115,7 +67,7 @@ impl<'a> Panel<'a> {
         let mut out = String::new();
         for stretch in stretches(series.x.len(), |index| is_point(series, index)) {
             let points: Vec<(f64, f64)> =
-                stretch.map(|i| (self.px(series.x[i]), self.py(series.y[i]))).collect();
+                stretch.map(|i| (self.frame.px(series.x[i]), self.frame.py(series.y[i]))).collect();
             out += &match points[..] {
                 [point] => svg::dot(point, &format!("fill=\"{color}\"")),
                 _ => svg::polyline(&points, stroke),
@@ -128,7 +80,7 @@ impl<'a> Panel<'a> {
         let mut out = String::new();
         for (index, (&(x, y), series)) in self.legend.iter().zip(&self.plot.series).enumerate() {
             out += &svg::line((x, y - 4.5), (x + 22.0, y - 4.5), &stroke(index));
-            out += &svg::text(x + 28.0, y, Anchor::Start, INK, &series.name);
+            out += &svg::text(x + LEGEND_TEXT, y, Anchor::Start, INK, &series.name);
         }
         out
     }
@@ -142,24 +94,6 @@ fn heights(plot: &LinePlot) -> Vec<f64> {
         series.points().map(|(_, y)| y).chain(bands).collect()
     };
     plot.series.iter().flat_map(of_series).collect()
-}
-
-/// Where each legend entry begins; a single series needs none.
-fn legend_places(plot: &LinePlot, width: f64) -> Vec<(f64, f64)> {
-    if plot.series.len() < 2 {
-        return Vec::new();
-    }
-    let (mut x, mut y) = (LEFT, 48.0);
-    let mut places = Vec::new();
-    for series in &plot.series {
-        let entry = 28.0 + svg::text_width(&series.name);
-        if x > LEFT && x + entry > width - RIGHT {
-            (x, y) = (LEFT, y + LEGEND_ROW);
-        }
-        places.push((x, y));
-        x += entry + 18.0;
-    }
-    places
 }
 
 fn stroke(index: usize) -> String {

@@ -46,6 +46,17 @@ pub(super) fn polygon(points: &[(f64, f64)], style: &str) -> String {
     format!("<polygon points=\"{}\" {style}/>\n", coordinates(points))
 }
 
+pub(super) fn rect((x, y): (f64, f64), (width, height): (f64, f64), style: &str) -> String {
+    format!(
+        "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" {style}/>\n"
+    )
+}
+
+/// A group with a name, which browsers show under the pointer.
+pub(super) fn named(name: &str, body: &str) -> String {
+    format!("<g><title>{}</title>\n{body}</g>\n", escape(name))
+}
+
 pub(super) fn dot((x, y): (f64, f64), style: &str) -> String {
     format!("<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"3\" {style}/>\n")
 }
