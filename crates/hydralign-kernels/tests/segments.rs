@@ -113,12 +113,12 @@ fn a_constant_input_costs_no_gradient() {
     // The first segment holds nothing that is trained: it is not differentiated at all.
     let stack = Stack::new(3, |i| i > 0);
     let (_, segments) = Segments::run(stack.segments(1), x.clone());
-    let mut found = 0;
+    let mut found = Vec::new();
     let below = segments.backward(slope.clone(), false, |gradients| {
-        found += GradientsParams::from_grads(gradients, &stack).len();
+        found.push(GradientsParams::from_grads(gradients, &stack).len());
     });
     assert!(below.is_none());
-    assert_eq!(found, 2);
+    assert_eq!(found, [1, 1]);
     // Nothing trained anywhere: what lies before the chain still gets its gradient.
     let frozen = Stack::new(3, |_| false);
     let (_, segments) = Segments::run(frozen.segments(2), x.clone());
