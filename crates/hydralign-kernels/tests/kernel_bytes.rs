@@ -9,8 +9,8 @@ use std::num::NonZeroUsize;
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 const N: usize = 256;
-const HIDDEN: usize = 16;
-const VOCAB: usize = 50_000;
+const HIDDEN: usize = 128;
+const VOCAB: usize = 20_000;
 const CHUNK: usize = 64;
 /// Bytes of one `[chunk, vocab]`.
 const PIECE: u64 = 4 * (CHUNK * VOCAB) as u64;
@@ -61,7 +61,7 @@ fn main() {
                 // Beside them: `[n, hidden]`, statistics and panels of the matrix products.
                 let beside = (got as f64 - expected as f64) / PIECE as f64;
                 let case = format!("cap {softcap:?}, entropies {entropies}, tied {tied}");
-                assert!((0.0..0.02).contains(&beside), "{case}: {got} bytes, not {expected}");
+                assert!((0.0..0.05).contains(&beside), "{case}: {got} bytes, not {expected}");
             }
         }
     }
