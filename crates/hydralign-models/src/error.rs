@@ -75,6 +75,12 @@ pub enum ModelError {
         /// The type found.
         dtype: String,
     },
+    /// A weight that cannot be held in a smaller number type.
+    #[error("a weight is too large to be held as {dtype}")]
+    Narrowing {
+        /// The type asked for.
+        dtype: &'static str,
+    },
     /// The placement copies a start adapter that the checkpoint does not have.
     #[error(
         "the placement starts from the adapter of the {checkpoint:?} checkpoint, which has none"

@@ -17,6 +17,7 @@ mod linear;
 mod load;
 mod low_rank;
 mod merge;
+mod narrow;
 mod norm;
 mod peft;
 mod predict;

@@ -1,6 +1,7 @@
 use crate::files::StoredDtype;
-use crate::weights::{parameter, share};
+use crate::weights::{parameter, share, weight};
 use crate::{Adapter, ModelError, Trunk};
+use hydralign_core::Gradient;
 
 impl Trunk {
     /// W + s·AB in every projection that the adapter covers. Everything else is shared with this
@@ -28,7 +29,7 @@ impl Trunk {
             for (linear, &target) in block.projections.iter_mut().zip(targets) {
                 let Some(pair) = adapter.pair(index, target) else { continue };
                 let dense = pair.dense().mul_scalar(sign);
-                linear.weight = parameter(linear.weight.val().add(dense), false);
+                linear.weight = parameter(weight(&linear.weight, Gradient::Off).add(dense), false);
             }
         }
         Ok(merged)

@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::files::StoredDtype;
 use crate::norm::Norm;
 use crate::sight::{Sights, Stand};
-use crate::weights::{duplicate, weight};
+use crate::weights::{duplicate, held, weight, widened};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hydralign_core::{CoreError, Gradient};
@@ -29,7 +29,8 @@ pub struct Trunk {
     pub(crate) head: Option<Param<Tensor<2>>>,
     #[module(skip)]
     pub(crate) architecture: Architecture,
-    /// Number type of the file that the weights came from; f32 once they are trained.
+    /// Number type that the weights are saved in: of the file that they came from, or that they
+    /// are held in; f32 once they are trained.
     #[module(skip)]
     pub(crate) dtype: StoredDtype,
 }
@@ -127,7 +128,7 @@ impl Trunk {
     ) -> Tensor<2> {
         let device = self.device();
         let ids = tokens.iter().map(|&t| i64::from(t)).collect();
-        let mut x = weight(&self.embedding, gradient).select(0, indices(ids, &device));
+        let mut x = widened(held(&self.embedding, gradient).select(0, indices(ids, &device)));
         if let Some(scale) = self.architecture.embedding_scale {
             x = x.mul_scalar(scale);
         }

@@ -1,12 +1,25 @@
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, FloatDType, Tensor};
 use hydralign_core::Gradient;
 
-/// A weight as a pass sees it: with its graph, or as a constant.
+/// A weight as a pass sees it: with its graph, or as a constant; in f32.
 pub(crate) fn weight<const D: usize>(param: &Param<Tensor<D>>, gradient: Gradient) -> Tensor<D> {
+    widened(held(param, gradient))
+}
+
+/// A weight in the number type that it is held in.
+pub(crate) fn held<const D: usize>(param: &Param<Tensor<D>>, gradient: Gradient) -> Tensor<D> {
     match gradient {
         Gradient::On => param.val(),
         Gradient::Off => param.val().without_autodiff(),
+    }
+}
+
+/// The same numbers in f32. A tensor of another type is copied.
+pub(crate) fn widened<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F32 => x,
+        _ => x.cast(FloatDType::F32),
     }
 }
 
@@ -20,12 +33,14 @@ pub(crate) fn parameter<const D: usize>(value: Tensor<D>, trainable: bool) -> Pa
     }
 }
 
-/// A copy with storage and identity of its own, so that training one never touches the other.
+/// A copy with storage and identity of its own, so that training one never touches the other. What
+/// is trained is f32.
 pub(crate) fn duplicate<M: Module>(module: &M, trainable: bool) -> M {
     struct Duplicate(bool);
     impl ModuleMapper for Duplicate {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let value = param.val().without_autodiff();
+            let value = if self.0 { widened(value) } else { value };
             let device = value.device();
             parameter(Tensor::from_data(value.into_data(), &device), self.0)
         }

@@ -8,7 +8,7 @@ use hydralign::burn::tensor::activation::log_softmax;
 use hydralign::burn::tensor::{Int, Tensor};
 use hydralign::core::{CoreError, Differentiable, Objective};
 use hydralign::kernels::{CountingAllocator, LogProb, TokenSlopes, Vocabulary};
-use hydralign::models::{Architecture, ScalarHead, random_trunk};
+use hydralign::models::{Architecture, ScalarHead, StoredDtype, random_trunk};
 use hydralign::prelude::*;
 use std::num::NonZeroUsize;
 
@@ -114,5 +114,15 @@ fn pieces_hold_less() {
         assert!(chunks < 0.97 * plain && ones < 0.5 * plain && twos < 0.7 * plain, "{report}");
         assert!(both < 0.4 * plain, "{report}");
     }
+    let wide = bank(&Placement::sft().with_adapter("own"));
+    let held = CountingAllocator::live();
+    let narrow = wide.with_frozen_dtype(StoredDtype::Bf16).unwrap();
+    let freed = held - CountingAllocator::live();
+    // Two of four bytes of the embedding and of the projections.
+    let blocks = 8 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 688);
+    let expected = 2 * (2048 * 256 + blocks) as u64;
+    report += &format!("bf16: {} MiB less\n", freed as f64 / MIB);
+    assert!(freed.abs_diff(expected) < 4096, "{freed} bytes, not {expected}");
+    drop(narrow);
     eprintln!("{report}");
 }

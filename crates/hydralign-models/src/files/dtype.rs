@@ -1,6 +1,6 @@
 use safetensors::Dtype;
 
-/// The number type of weights in a file. In memory they are f32.
+/// The number type of weights in a file, or of frozen matrices in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoredDtype {
     /// 32-bit floats.
