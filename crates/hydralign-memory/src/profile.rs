@@ -1,12 +1,14 @@
 use crate::MemoryError;
 use serde::{Deserialize, Serialize};
 
-/// What a backend holds beside the tensors themselves.
+/// What a backend holds beside the tensors that a program names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Name for tables.
     pub name: String,
+    /// How much of a layer is one operation.
+    pub kernels: Kernels,
     /// What the library keeps on the host.
     pub bookkeeping: Bookkeeping,
     /// How matrix products copy their operands, if they do.
@@ -18,8 +20,20 @@ impl Profile {
     pub fn flex(threads: usize) -> Self {
         Self {
             name: "flex".to_owned(),
+            kernels: Kernels::Separate,
             bookkeeping: Bookkeeping::burn(),
             packing: Some(Packing::avx512(threads as u64)),
+        }
+    }
+
+    /// PyTorch in eager mode, as Megatron-LM's accounting has it (Korthikanti et al. 2022, §4.1): the
+    /// tensors of the graph, and nothing of what the library holds beside them.
+    pub fn eager(dropout: bool) -> Self {
+        Self {
+            name: "eager".to_owned(),
+            kernels: Kernels::Fused { dropout },
+            bookkeeping: Bookkeeping::default(),
+            packing: None,
         }
     }
 
@@ -40,6 +54,23 @@ impl Profile {
             None => Ok(()),
         }
     }
+}
+
+/// How much of a layer is one operation, and so what its graph keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernels {
+    /// Norms, activations and softmax are made of element-wise operations and reductions, each with
+    /// its own place in the graph: burn.
+    #[default]
+    Separate,
+    /// Each of them is one operation. A norm keeps its input and a 32-bit statistic or two a row, an
+    /// activation its input (ReLU its result), a softmax its result: PyTorch.
+    Fused {
+        /// Whether training drops probabilities and the outputs of both halves of a block, for which
+        /// a mask of one byte a number is kept.
+        dropout: bool,
+    },
 }
 
 /// Bytes on the host beside the tensors themselves.

@@ -1,12 +1,11 @@
 //! The terms of a prediction that are equations, one function each.
 
 use crate::count::{product, sum};
-use crate::{Dtype, MemoryError, Terms};
+use crate::{Dtype, MemoryError, Optimizer, Terms};
 use hydralign_placement::Role;
 
-/// Two moments per trained parameter, in 32 bits whatever the parameter's own dtype
-/// (AdamW, Loshchilov and Hutter 2019).
-const MOMENT_BYTES: u64 = 2 * 4;
+/// The learner's, with moments in 32 bits whatever the parameter's own format.
+const OPTIMIZER: Optimizer = Optimizer::AdamW { moments: Dtype::F32 };
 
 impl Terms<'_> {
     /// Trunks: Σ over trunks of N·(b′ if trained, else b).
@@ -61,7 +60,7 @@ impl Terms<'_> {
     /// # Errors
     /// [`MemoryError::Overflow`].
     pub fn optimizer(&self) -> Result<u64, MemoryError> {
-        product("the optimizer", &[self.trained_parameters()?, MOMENT_BYTES])
+        product("the optimizer", &[self.trained_parameters()?, OPTIMIZER.bytes()])
     }
 
     /// Parameters that are trained: trunks, adapters and scalar heads.

@@ -8,8 +8,8 @@ use hydralign_placement::Target;
 
 /// Bytes of an index.
 const INDEX: u64 = 8;
-/// Bytes of a number in tables of angles and masks.
-const TABLE: u64 = 4;
+/// Bytes of a number in tables of angles and masks, and in statistics.
+pub(super) const TABLE: u64 = 4;
 
 /// Keys and values of every block.
 pub(crate) struct Cache {
@@ -39,7 +39,7 @@ pub(crate) struct Sight {
 }
 
 impl Pass<'_> {
-    fn table(&self, dims: &[u64], width: u64) -> Flat {
+    pub(super) fn table(&self, dims: &[u64], width: u64) -> Flat {
         Flat::new(self.store.book(), dims, width)
     }
 
@@ -52,7 +52,7 @@ impl Pass<'_> {
         self.store.compute()
     }
 
-    fn weight(&self, id: usize) -> Var {
+    pub(super) fn weight(&self, id: usize) -> Var {
         self.store.get(id, self.graph)
     }
 
@@ -132,6 +132,9 @@ impl Pass<'_> {
     }
 
     fn norm(&self, norm: &NormWeights, x: Var) -> Var {
+        if self.is_fused() {
+            return self.fused_norm(norm, x);
+        }
         let last = x.dims().len() - 1;
         let x = match self.architecture.norm {
             NormKind::Layer => {
@@ -201,7 +204,7 @@ impl Pass<'_> {
             None => (k, v),
         };
         let context = self.attend(q, k, v, sight);
-        self.project(index, Target::Output, context)
+        self.dropout(self.project(index, Target::Output, context))
     }
 
     fn queries_keys_values(&self, index: usize, x: Var) -> [Var; 3] {
@@ -243,7 +246,7 @@ impl Pass<'_> {
             Some(bias) => scores.add(bias),
             None => scores,
         };
-        let context = scores.softmax().matmul(v);
+        let context = self.dropout(scores.softmax()).matmul(v);
         context.permute(&[0, 3, 1, 2, 4]).reshape(&[b.saturating_mul(tq), heads * d])
     }
 
@@ -254,10 +257,13 @@ impl Pass<'_> {
         } else {
             self.activate(self.project(index, Target::Up, x))
         };
-        self.project(index, Target::Down, inner)
+        self.dropout(self.project(index, Target::Down, inner))
     }
 
     fn activate(&self, x: Var) -> Var {
+        if self.is_fused() {
+            return self.fused_activation(x);
+        }
         match self.architecture.activation {
             Activation::Silu => {
                 let gate = x.clone();

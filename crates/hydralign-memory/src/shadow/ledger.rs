@@ -1,6 +1,6 @@
 //! The book in which simulated buffers are counted.
 
-use crate::profile::{Bookkeeping, Packing};
+use crate::profile::{Bookkeeping, Kernels, Packing};
 use crate::{Category, MemoryError, Profile};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,6 +16,7 @@ pub(crate) struct Ledger {
     peak_total: Cell<u64>,
     scope: Cell<Category>,
     overflow: Cell<Option<&'static str>>,
+    kernels: Kernels,
     packing: Option<Packing>,
     bookkeeping: Bookkeeping,
 }
@@ -26,13 +27,17 @@ pub(crate) type Book = Rc<Ledger>;
 impl Ledger {
     /// An empty book for a backend.
     pub(crate) fn new(profile: &Profile) -> Self {
-        let (packing, bookkeeping) = (profile.packing, profile.bookkeeping);
-        Self { packing, bookkeeping, ..Self::default() }
+        let &Profile { kernels, packing, bookkeeping, .. } = profile;
+        Self { kernels, packing, bookkeeping, ..Self::default() }
     }
 
     /// What the library keeps for one thing.
     pub(crate) fn entry(self: &Rc<Self>, of: impl FnOnce(&Bookkeeping) -> u64) -> Buffer {
         self.under(Category::Bookkeeping, || Buffer::new(self, of(&self.bookkeeping)))
+    }
+
+    pub(crate) fn kernels(&self) -> Kernels {
+        self.kernels
     }
 
     pub(crate) fn packing(&self) -> Option<Packing> {

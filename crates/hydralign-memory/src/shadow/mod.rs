@@ -10,6 +10,7 @@ mod cut;
 mod decode;
 mod flat;
 mod forward;
+mod fused;
 mod learn;
 mod ledger;
 mod log_prob;

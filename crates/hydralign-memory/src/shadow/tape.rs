@@ -2,7 +2,7 @@
 
 use super::flat::Flat;
 use super::ledger::{Book, Buffer};
-use crate::Category;
+use crate::{Category, Kernels};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -192,6 +192,24 @@ impl Var {
         };
         tape.push(node.clone(), Box::new(run));
         Self { flat, node: Some(node) }
+    }
+
+    /// One kernel over several operands: the graph keeps what is named, and each tracked operand
+    /// gets a gradient of its own size.
+    pub(crate) fn kernel(operands: Vec<Self>, result: Flat, kept: Vec<Flat>) -> Self {
+        let tracked = |operand: Self| operand.node.map(|node| (node, operand.flat.dims().to_vec()));
+        let targets: Vec<(Node, Vec<u64>)> = operands.into_iter().filter_map(tracked).collect();
+        let Some((first, _)) = targets.first().cloned() else { return Self::constant(result) };
+        let order = targets.iter().map(|(node, _)| node.order).max().unwrap_or(0);
+        let node = first.tape.node(order + 1, false);
+        let run = move |gradient: Flat, grads: &mut Grads| {
+            for (node, dims) in targets {
+                grads.add(&node, Flat::new(gradient.book(), &dims, gradient.width()));
+            }
+            drop(kept);
+        };
+        first.tape.push(node.clone(), Box::new(run));
+        Self { flat: result, node: Some(node) }
     }
 
     pub(crate) fn add(self, other: Self) -> Self {
@@ -407,10 +425,13 @@ impl Var {
     }
 
     /// Softmax over the last dimension: one kernel without a graph; with one x − max, its exponential,
-    /// the sum and the quotient.
+    /// the sum and the quotient, or a kernel that keeps its result.
     pub(crate) fn softmax(self) -> Self {
         if self.node.is_none() {
             return Self::constant(self.flat.softmax());
+        }
+        if self.is_fused() {
+            return self.keeping_result();
         }
         let last = self.dims().len() - 1;
         let top = self.clone().detach().reduce(last);
@@ -419,8 +440,23 @@ impl Var {
         exponentials.div(sum)
     }
 
-    /// Log-softmax over the last dimension: x − max, less the logarithm of the sum of exponentials.
+    fn is_fused(&self) -> bool {
+        matches!(self.flat.book().kernels(), Kernels::Fused { .. })
+    }
+
+    /// A function of the whole tensor in one kernel that keeps its result.
+    pub(crate) fn keeping_result(self) -> Self {
+        let result = self.flat.clone().unary();
+        let kept = vec![result.clone()];
+        Self::kernel(vec![self], result, kept)
+    }
+
+    /// Log-softmax over the last dimension: x − max, less the logarithm of the sum of exponentials; or
+    /// a kernel that keeps its result.
     pub(crate) fn log_softmax(self) -> Self {
+        if self.is_fused() {
+            return self.keeping_result();
+        }
         let last = self.dims().len() - 1;
         let top = self.clone().detach().reduce(last);
         let shifted = self.sub(top);
