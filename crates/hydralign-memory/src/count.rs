@@ -24,6 +24,9 @@ pub(crate) fn sum(what: &'static str, terms: &[u64]) -> Result<u64, MemoryError>
 pub(crate) struct Counts {
     /// One trunk with its LM head.
     pub(crate) trunk: u64,
+    /// The matrices of a trunk that may be held in another number format than is computed in: the
+    /// projections, and the embedding where it is not the head as well.
+    pub(crate) matrices: u64,
     /// One LM head: V·width, or nothing where it is the transposed embedding.
     pub(crate) lm_head: u64,
     /// One adapter.
@@ -45,13 +48,20 @@ impl Counts {
             false => product(what, &[shape.vocab as u64, shape.width() as u64])?,
         };
         let outer = weights(what, &shape.outer_weights())?;
+        let projections = shape.targets().iter().map(|&t| shape.projection(t)).collect::<Vec<_>>();
+        let projections = product(what, &[layers, weights(what, &projections)?])?;
+        let embedding = match shape.tied {
+            true => 0,
+            false => product(what, &[shape.vocab as u64, shape.width() as u64])?,
+        };
+        let matrices = sum(what, &[projections, embedding])?;
         let trunk = sum(what, &[outer, lm_head, blocks])?;
 
         let what = "an adapter";
         let widths = lora.targets_in(shape).flat_map(|t| shape.projection(t));
         let widths: Vec<u64> = widths.map(|n| n as u64).collect();
         let adapter = product(what, &[layers, lora.rank as u64, sum(what, &widths)?])?;
-        Ok(Self { trunk, lm_head, adapter, head: shape.width() as u64 })
+        Ok(Self { trunk, matrices, lm_head, adapter, head: shape.width() as u64 })
     }
 }
 

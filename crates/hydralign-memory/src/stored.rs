@@ -8,7 +8,11 @@ use hydralign_placement::Role;
 const OPTIMIZER: Optimizer = Optimizer::AdamW { moments: Dtype::F32 };
 
 impl Terms<'_> {
-    /// Trunks: Σ over trunks of N·(b′ if trained, else b).
+    /// Trunks: Σ over trunks of N·b′ if trained, else M·b + (N − M)·c.
+    ///
+    /// M are the numbers in the projections of the blocks and, unless it is the head as well, in the
+    /// embedding: what is converted where it is used. Norms, biases and the LM head are held in the
+    /// format c that is computed in.
     ///
     /// A trunk that no role reads logits from, as a critic of its own, is held without an LM
     /// head: V·h parameters less, unless the head is the transposed embedding.
@@ -17,15 +21,22 @@ impl Terms<'_> {
     /// [`MemoryError::Overflow`].
     pub fn weights(&self) -> Result<u64, MemoryError> {
         let what = "the weights";
+        let (workload, matrices) = (self.workload, self.counts.matrices);
         let mut terms = Vec::new();
         for (index, trunk) in self.placement.trunks.iter().enumerate() {
-            let bytes = self.dtype(trunk.trainable).bytes();
-            terms.push(product(what, &[self.trunk_parameters(index), bytes])?);
+            let all = self.trunk_parameters(index);
+            if trunk.trainable {
+                terms.push(product(what, &[all, workload.trained_dtype.bytes()])?);
+                continue;
+            }
+            terms.push(product(what, &[matrices, workload.frozen_dtype.bytes()])?);
+            // The matrices are a part of the trunk's count.
+            terms.push(product(what, &[all - matrices, workload.compute_dtype.bytes()])?);
         }
         sum(what, &terms)
     }
 
-    /// Adapters: Σ over adapters of r·(b′ if trained, else b).
+    /// Adapters: Σ over adapters of r·(b′ if trained, else c).
     ///
     /// # Errors
     /// [`MemoryError::Overflow`].
@@ -34,7 +45,7 @@ impl Terms<'_> {
         self.stored("the adapters", self.counts.adapter, trained)
     }
 
-    /// Scalar heads of critic and reward model: Σ of h·(b′ if trained, else b).
+    /// Scalar heads of critic and reward model: Σ of h·(b′ if trained, else c).
     ///
     /// # Errors
     /// [`MemoryError::Overflow`].
@@ -86,7 +97,7 @@ impl Terms<'_> {
     }
 
     fn dtype(&self, trained: bool) -> Dtype {
-        if trained { self.workload.trained_dtype } else { self.workload.frozen_dtype }
+        if trained { self.workload.trained_dtype } else { self.workload.compute_dtype }
     }
 
     fn stored(

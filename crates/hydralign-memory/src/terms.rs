@@ -5,8 +5,8 @@ use hydralign_placement::{LoraShape, ModelShape, Placement};
 /// The terms of a placement's bytes that are plain equations.
 ///
 /// Terms are in bytes. N is the parameters of a trunk, r those of an adapter, h the hidden size, V the
-/// vocabulary, L the blocks, b the bytes of the workload's `frozen_dtype` and b′ those of its
-/// `trained_dtype`.
+/// vocabulary, L the blocks, b the bytes of the workload's `frozen_dtype`, b′ those of its
+/// `trained_dtype` and c those of its `compute_dtype`.
 #[derive(Clone, Debug)]
 pub struct Terms<'a> {
     pub(crate) placement: &'a Placement,

@@ -56,11 +56,12 @@ pub struct Workload {
     pub prompt_tokens: usize,
     /// Tokens of a response.
     pub response_tokens: usize,
-    /// Of weights that are not trained.
+    /// Of the projections and the embedding of trunks that are not trained.
     pub frozen_dtype: Dtype,
     /// Of weights that are trained and of their gradients.
     pub trained_dtype: Dtype,
-    /// Of activations and logits. Weights of another format are converted where they are used.
+    /// Of activations and logits, and of what else is not trained. Weights of another format are
+    /// converted where they are used.
     pub compute_dtype: Dtype,
     /// Of keys and values in the cache.
     pub cache_dtype: Dtype,

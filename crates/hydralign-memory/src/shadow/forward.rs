@@ -81,7 +81,7 @@ impl Pass<'_> {
     pub(crate) fn embed(&self) -> Var {
         let n = self.rows.saturating_mul(self.queries);
         let _ids = self.index(n);
-        let mut x = self.weight(self.trunk.embedding).select(n);
+        let mut x = self.store.held(self.trunk.embedding, self.graph).select(n).cast(self.width());
         if self.architecture.embedding_scale.is_some() {
             x = x.scale();
         }

@@ -409,6 +409,14 @@ impl Var {
         Self { flat, node: Some(node) }
     }
 
+    /// A constant in another number format; what is tracked has the format of the activations.
+    pub(crate) fn cast(self, width: u64) -> Self {
+        match self.node {
+            Some(_) => self,
+            None => Self::constant(self.flat.cast(width)),
+        }
+    }
+
     /// The sum of all numbers, `[1]`.
     pub(crate) fn sum(self) -> Self {
         let before = self.dims().to_vec();

@@ -53,11 +53,16 @@ impl Store {
     /// A parameter for use: tracked where it is trained and a graph is wanted, and in the number format
     /// of the activations.
     pub(crate) fn get(&self, id: Id, graph: bool) -> Var {
+        self.held(id, graph).cast(self.compute)
+    }
+
+    /// A parameter in the number format that it is held in.
+    pub(crate) fn held(&self, id: Id, graph: bool) -> Var {
         let mut slots = self.slots.borrow_mut();
         let slot = &mut slots[id];
         let flat = slot.flat.clone().expect("a parameter is away only during its own step");
         if !(graph && slot.trained) {
-            return Var::constant(flat.cast(self.compute));
+            return Var::constant(flat);
         }
         match &slot.node {
             Some(node) => Var::at(flat, node),
@@ -178,6 +183,9 @@ pub(crate) struct Bank<'a> {
 struct Builder<'a> {
     store: &'a Store,
     trained: bool,
+    /// Bytes of a number in projections and in an embedding that is not the head.
+    matrix: u64,
+    /// Bytes of any other number.
     width: u64,
 }
 
@@ -185,6 +193,10 @@ impl Builder<'_> {
     fn make(&self, dims: &[usize]) -> Id {
         let dims: Vec<u64> = dims.iter().map(|&d| d as u64).collect();
         self.store.make(&dims, self.width, self.trained)
+    }
+
+    fn matrix(&self, dims: [usize; 2]) -> Id {
+        self.store.make(&dims.map(|d| d as u64), self.matrix, self.trained)
     }
 
     fn norm(&self, size: usize, bias: bool) -> NormWeights {
@@ -206,7 +218,7 @@ impl Builder<'_> {
             projections: (shape.targets().iter())
                 .map(|&target| {
                     let dims = shape.projection(target);
-                    let weight = self.make(&dims);
+                    let weight = self.matrix(dims);
                     (target, (weight, parts.has_bias(target).then(|| self.make(&dims[1..]))))
                 })
                 .collect(),
@@ -217,7 +229,10 @@ impl Builder<'_> {
         let (width, hidden) = (shape.width(), shape.hidden);
         let projects = shape.parts.embedding.is_some();
         TrunkWeights {
-            embedding: self.make(&[shape.vocab, width]),
+            embedding: match shape.tied {
+                true => self.make(&[shape.vocab, width]),
+                false => self.matrix([shape.vocab, width]),
+            },
             positions: shape.parts.positions.map(|rows| self.make(&[rows, hidden])),
             project_in: projects.then(|| self.make(&[width, hidden])),
             project_out: projects.then(|| self.make(&[hidden, width])),
@@ -249,7 +264,8 @@ impl<'a> Bank<'a> {
         let builder = |trained: bool| Builder {
             store: &store,
             trained,
-            width: if trained { workload.trained_dtype } else { workload.frozen_dtype }.bytes(),
+            matrix: if trained { workload.trained_dtype } else { workload.frozen_dtype }.bytes(),
+            width: if trained { workload.trained_dtype } else { workload.compute_dtype }.bytes(),
         };
         let trunks = book.under(Category::Weights, || {
             let trunk = |(i, spec): (usize, &hydralign_placement::TrunkSpec)| {
