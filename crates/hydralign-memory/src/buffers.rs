@@ -3,6 +3,9 @@
 use crate::count::{product, sum};
 use crate::{MemoryError, Terms};
 
+/// Bytes of a vector beside its numbers.
+const HEADER: u64 = 24;
+
 impl Terms<'_> {
     /// Keys and values of the rows that are decoded together, at full length from the start:
     /// 2·L·kv_heads·head_dim·generate_batch·(prompt + response)·b.
@@ -23,8 +26,10 @@ impl Terms<'_> {
         product("the cache", &factors)
     }
 
-    /// The batch on the host: 4·batch·(prompt + k·response), with k `numbers` per response token; nothing
-    /// if that is 0.
+    /// The batch on the host: batch·(4·(prompt + k·response) + 24·(k + 1)), with k `numbers` per response
+    /// token; nothing if that is 0.
+    ///
+    /// A vector's header takes 24 bytes on a machine of 64 bits.
     ///
     /// # Errors
     /// [`MemoryError::Overflow`].
@@ -36,6 +41,8 @@ impl Terms<'_> {
         }
         let response = product(what, &[numbers, workload.response_tokens as u64])?;
         let episode = sum(what, &[workload.prompt_tokens as u64, response])?;
-        product(what, &[4, workload.batch as u64, episode])
+        let headers = product(what, &[HEADER, sum(what, &[numbers, 1])?])?;
+        let bytes = sum(what, &[product(what, &[4, episode])?, headers])?;
+        product(what, &[workload.batch as u64, bytes])
     }
 }

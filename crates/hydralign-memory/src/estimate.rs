@@ -1,7 +1,6 @@
 use crate::shadow::{Bank, Batch, Buffer, Ledger, Model, Store, Tape};
 use crate::{
-    Activity, Category, Footprint, MemoryError, Method, PhaseName, Prediction, Profile, Terms,
-    Work, Workload,
+    Activity, Category, Footprint, MemoryError, Method, Prediction, Profile, Terms, Work, Workload,
 };
 use hydralign_families::Architecture;
 use hydralign_placement::LoraShape;
@@ -57,22 +56,17 @@ impl<'a> Estimate<'a> {
     pub fn predict(&self) -> Result<Prediction, MemoryError> {
         let mut prediction = Prediction::default();
         for activity in &self.method.activities {
-            prediction.raise(activity.phase, self.footprint(activity)?);
+            prediction.raise(activity.phase, self.activity(activity)?);
         }
         Ok(prediction)
     }
 
-    /// The footprint of one phase; none if the method has no such phase.
+    /// Bytes at the highest moment of an activity, in the second iteration of a run: the optimizer has
+    /// its state.
     ///
     /// # Errors
     /// [`MemoryError::Overflow`].
-    pub fn phase(&self, phase: PhaseName) -> Result<Option<Footprint>, MemoryError> {
-        Ok(self.predict()?.get(phase).cloned())
-    }
-
-    /// Bytes at the highest moment of an activity, in the second iteration of a run: the optimizer has
-    /// its state.
-    pub(crate) fn footprint(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
+    pub fn activity(&self, activity: &Activity) -> Result<Footprint, MemoryError> {
         self.simulate(activity, |model| self.run(model, activity), Ledger::peak)
     }
 

@@ -143,7 +143,7 @@ impl Job<'_> {
 
     fn footprint(&self, activity: &Activity, w: &Workload) -> Result<Footprint, MemoryError> {
         let profile = self.profile;
-        Estimate::new(self.method, self.architecture, self.lora, w, profile)?.footprint(activity)
+        Estimate::new(self.method, self.architecture, self.lora, w, profile)?.activity(activity)
     }
 
     /// The ways to carry out an activity, the wanted one first.

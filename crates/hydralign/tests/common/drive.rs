@@ -10,8 +10,11 @@ use hydralign_algorithms::{
 use hydralign_core::{
     Decoder, Episode, Finish, Objective, Reading, Request, Role, Roles, Sequence, TokenBatch,
 };
-use hydralign_memory::{self as memory, Activity, Method, Work, Workload};
-use hydralign_models::{Architecture, Checkpoint, ModelBank, ScalarHead, Start, random_trunk};
+use hydralign_kernels::CountingAllocator;
+use hydralign_memory::{self as memory, Activity, Dtype, Method, Work, Workload};
+use hydralign_models::{
+    Architecture, Checkpoint, ModelBank, ScalarHead, Start, StoredDtype, random_trunk,
+};
 use hydralign_placement::{LoraShape, Placement, Source};
 
 /// A random model of an architecture, with a reward head.
@@ -40,8 +43,7 @@ impl Held {
         let placement = &activity.placement;
         if placement.validate().is_ok() {
             let bank = ModelBank::new(placement, &Start::joint(start), lora, 7).unwrap();
-            let bank = bank.with_execution(w.execution).unwrap();
-            return Held::Learner(Learner::new(bank, &OptimizerConfig::default()));
+            return Held::Learner(Learner::new(carried(bank, w), &OptimizerConfig::default()));
         }
         // Reading alone: a copy, as a checkpoint that was loaded for it is.
         let adapter = placement.adapters.first().map(|spec| {
@@ -54,11 +56,11 @@ impl Held {
             // A sequence classifier has no LM head, as a reward model that is trained has none.
             let alone = Placement::reward_model();
             let bank = ModelBank::new(&alone, &Start::joint(start), lora, 7).unwrap();
-            return Held::Bank(bank.with_execution(w.execution).unwrap());
+            return Held::Bank(carried(bank, w));
         }
         let trunk = start.trunk.duplicate(false);
         let bank = ModelBank::frozen(Checkpoint { trunk, adapter, reward_head: None });
-        Held::Bank(bank.with_execution(w.execution).unwrap())
+        Held::Bank(carried(bank, w))
     }
 
     pub(crate) fn bank(&self) -> &ModelBank {
@@ -66,6 +68,16 @@ impl Held {
             Held::Bank(bank) => bank,
             Held::Learner(learner) => learner.model(),
         }
+    }
+}
+
+/// The bank as the workload says that it is held and run.
+fn carried(bank: ModelBank, w: &Workload) -> ModelBank {
+    let bank = bank.with_execution(w.execution).unwrap();
+    match w.frozen_dtype {
+        Dtype::F32 => bank,
+        Dtype::F16 => bank.with_frozen_dtype(StoredDtype::F16).unwrap(),
+        Dtype::Bf16 => bank.with_frozen_dtype(StoredDtype::Bf16).unwrap(),
     }
 }
 
@@ -97,8 +109,7 @@ pub(crate) fn run(
         (Work::Read(readings), held) => {
             let requests: Vec<Request> =
                 readings.iter().map(|&r| Request::constant(reading(r))).collect();
-            let tokens = TokenBatch::new(sequences(w.score_batch, w)).unwrap();
-            held.bank().read(&requests, &tokens).unwrap();
+            held.bank().read(&requests, &tokens(w.score_batch, w)).unwrap();
         }
         (Work::Learn(_), Held::Learner(learner)) => learn(&method.name, learner, w, device),
         (Work::Learn(_), Held::Bank(_)) => panic!("{} cannot learn", method.name),
@@ -176,7 +187,10 @@ fn learn(name: &str, learner: &mut Learner<ModelBank>, w: &Workload, device: &De
         "grpo" => critic_free(learner, CriticFreeConfig::grpo(), &rows, w, device),
         "rloo" => critic_free(learner, CriticFreeConfig::rloo(), &rows, w, device),
         "remax" => critic_free(learner, CriticFreeConfig::remax(), &rows, w, device),
-        _ => ppo(learner, w, device),
+        _ => {
+            let objective = PpoObjective { config: PpoConfig::default() };
+            step(learner, &objective, &ppo_batches(w, device));
+        }
     }
 }
 
@@ -210,7 +224,13 @@ fn critic_free(
     step(learner, &PolicyGradient { config }, &batches);
 }
 
-fn ppo(learner: &mut Learner<ModelBank>, w: &Workload, device: &Device) {
+/// Rows of a workload's lengths.
+pub(crate) fn tokens(rows: usize, w: &Workload) -> TokenBatch {
+    TokenBatch::new(sequences(rows, w)).unwrap()
+}
+
+/// The micro-batches of a minibatch of PPO.
+pub(crate) fn ppo_batches(w: &Workload, device: &Device) -> Vec<(TokenBatch, PpoBatch)> {
     let micro_batch = |rows: &[Sequence]| {
         let tokens = TokenBatch::new(rows.to_vec()).unwrap();
         let n = tokens.response_tokens();
@@ -224,7 +244,28 @@ fn ppo(learner: &mut Learner<ModelBank>, w: &Workload, device: &Device) {
         };
         (tokens, batch)
     };
-    let rows = sequences(w.minibatch, w);
-    let batches: Vec<_> = rows.chunks(w.micro_batch).map(micro_batch).collect();
-    step(learner, &PpoObjective { config: PpoConfig::default() }, &batches);
+    sequences(w.minibatch, w).chunks(w.micro_batch).map(micro_batch).collect()
+}
+
+/// The most bytes of an activity in the second of two equal rounds, above those held before.
+pub(crate) fn peak(
+    method: &Method,
+    activity: &Activity,
+    start: &Checkpoint,
+    lora: &LoraShape,
+    w: &Workload,
+    device: &Device,
+) -> u64 {
+    let before = CountingAllocator::live();
+    let mut held = Held::new(activity, start, lora, w);
+    if activity.optimizer {
+        // The step that makes the optimizer's state.
+        for learns in method.activities.iter().filter(|a| matches!(a.work, Work::Learn(_))) {
+            run(method, learns, &mut held, w, device);
+        }
+    }
+    run(method, activity, &mut held, w, device);
+    CountingAllocator::reset_peak();
+    run(method, activity, &mut held, w, device);
+    CountingAllocator::peak() - before
 }

@@ -1,6 +1,7 @@
 //! A tiny joint model with a reward head, and one PPO iteration on it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod categories;
 pub(crate) mod drive;
 
 use hydralign::algorithms::{Experience, UpdateReport};
