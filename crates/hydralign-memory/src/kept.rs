@@ -5,8 +5,8 @@
 //! `exp`, `sigmoid`, `sqrt` and `recip` keep their input, a quotient keeps both sides, and sums,
 //! shapes, masks' fillers and scalar factors keep nothing.
 
-use crate::MemoryError;
 use crate::count::product;
+use crate::{MemoryError, Reading};
 use hydralign_placement::{LoraShape, ModelShape, Target};
 
 const WHAT: &str = "the activations";
@@ -21,23 +21,23 @@ pub struct Kept {
 }
 
 /// Numbers in the tensors of a pass over `rows` sequences of `tokens`, n = rows·tokens.
-pub(crate) struct Sizes {
+struct Sizes {
     /// n
-    pub(crate) tokens: u64,
+    tokens: u64,
     /// n·h
-    pub(crate) hidden: u64,
+    hidden: u64,
     /// n·heads·head_dim
-    pub(crate) queries: u64,
+    queries: u64,
     /// n·kv_heads·head_dim
-    pub(crate) keys: u64,
+    keys: u64,
     /// n·intermediate
-    pub(crate) inner: u64,
+    inner: u64,
     /// rows·heads·tokens²
-    pub(crate) scores: u64,
+    scores: u64,
 }
 
 impl Sizes {
-    pub(crate) fn new(shape: &ModelShape, rows: u64, tokens: u64) -> Result<Self, MemoryError> {
+    fn new(shape: &ModelShape, rows: u64, tokens: u64) -> Result<Self, MemoryError> {
         let n = product(WHAT, &[rows, tokens])?;
         let times = |factors: &[usize]| {
             let factors: Vec<u64> = factors.iter().map(|&f| f as u64).collect();
@@ -58,11 +58,17 @@ impl Sizes {
 ///
 /// The block is that of the Llama family with materialised scores:
 /// x ← x + W_o·softmax(q·kᵀ/√d)·v, x ← x + W_down·(silu(W_gate·x̂)·W_up·x̂), each on the
-/// root-mean-square norm x̂. `trunk_trained` says whether the block's own weights are trained,
-/// `adapter` which low-rank pairs are. What is tracked starts at the first trained weight; in
-/// the first block of a run with adapters a little less is kept than this says. Blocks of other
-/// families (learned positions, layer norms with biases, parallel residuals, ungated feed-forward)
-/// are counted by the same table, with their own widths and projections: an estimate for them.
+/// root-mean-square norm x̂. Either its own weights are trained or those of an `adapter`; with neither
+/// there is no graph. With n = rows·tokens, a query and k key-value heads of size d and m the inner
+/// size, a block that is trained in full keeps
+///
+/// n·(6h + 2ad + 2kd + 5m + a + 6) + 3·n·tokens·a
+///
+/// numbers; one with adapters of rank r on all seven projections 2·n·h less and 7·n·r more. What is
+/// tracked starts at the first trained weight: the first block of a run with adapters keeps less, with
+/// all seven its input and the statistics of its first norm. Blocks of other families (learned
+/// positions, layer norms with biases, parallel residuals, ungated feed-forward) differ; predictions
+/// do not use this table but run the models.
 ///
 /// # Errors
 /// [`MemoryError::Overflow`].
@@ -74,6 +80,9 @@ pub fn kept_by_block(
     adapter: Option<&LoraShape>,
 ) -> Result<Vec<Kept>, MemoryError> {
     use Target::{Down, Gate, Key, Output, Query, QueryKeyValue, Up, Value};
+    if !trunk_trained && adapter.is_none_or(|lora| lora.targets_in(shape).next().is_none()) {
+        return Ok(Vec::new());
+    }
     let s = Sizes::new(shape, rows, tokens)?;
     let norm_statistics = product(WHAT, &[3, s.tokens])?;
     let softmax_sum = product(WHAT, &[s.tokens, shape.heads as u64])?;
@@ -115,25 +124,42 @@ pub fn kept_by_block(
     Ok(kept(&table))
 }
 
-/// The tensors between the last block and the logits or values that the graph keeps. Only
-/// positions that predict a response token reach the heads.
+/// The tensors that the graph keeps between the last block and the `readings` of `response` tokens a
+/// row: the norm, the states that heads read and, per reading, what is over the vocabulary.
+///
+/// With n = rows·tokens and m = rows·response, a trunk that is trained in full and read for
+/// log-probabilities keeps n·(2h + 3) + m·(h + V + 1) numbers. An entropy adds 2·m·V. Only positions
+/// that predict a response token reach the heads. Scalar heads are trained where they are read.
 ///
 /// # Errors
 /// [`MemoryError::Overflow`].
-pub(crate) fn kept_by_head(
+pub fn kept_by_head(
     shape: &ModelShape,
     rows: u64,
     tokens: u64,
     response: u64,
     trunk_trained: bool,
+    readings: &[Reading],
 ) -> Result<Vec<Kept>, MemoryError> {
     let s = Sizes::new(shape, rows, tokens)?;
-    let heads = product(WHAT, &[rows, response, shape.hidden as u64])?;
+    let m = product(WHAT, &[rows, response])?;
+    let logits = product(WHAT, &[m, shape.vocab as u64])?;
+    let states = |count| product(WHAT, &[count, shape.hidden as u64]);
+    let reads = |f: fn(&Reading) -> bool| readings.iter().any(f);
+    let predicts = reads(|r| r.needs_logits());
+    let entropy = reads(|r| matches!(r, Reading::Entropy(_)));
+    let packed = predicts && trunk_trained || reads(|r| matches!(r, Reading::Values(_)));
+    let score = reads(|r| matches!(r, Reading::Score(_)));
     let table = [
         ("last block's output", s.hidden, true),
         ("last norm: statistics", product(WHAT, &[3, s.tokens])?, true),
         ("last norm: before its weight", s.hidden, trunk_trained),
-        ("heads' input", heads, true),
+        ("states that predict", states(m)?, packed),
+        ("last states of the rows", states(rows)?, score),
+        ("shifted logits", logits, predicts),
+        ("sums of exponentials", m, predicts),
+        ("log-probabilities", logits, entropy),
+        ("probabilities of the entropy", logits, entropy),
     ];
     Ok(kept(&table))
 }

@@ -35,7 +35,7 @@ pub use estimate::{Estimate, predict};
 pub use flops::{PassTokens, forward_flops, generate_flops, train_flops};
 pub use footprint::{Category, Footprint};
 pub use head::HeadCopies;
-pub use kept::{Kept, kept_by_block};
+pub use kept::{Kept, kept_by_block, kept_by_head};
 pub use meter::{AllocatorMeter, Meter};
 pub use method::{Activity, Method, Work};
 pub use no_fit::{NoFit, Way};

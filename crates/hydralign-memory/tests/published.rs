@@ -4,8 +4,8 @@ mod common;
 
 use common::llama_2_7b;
 use hydralign_memory::{
-    Category, Dtype, Method, Optimizer, PhaseName, Prediction, Profile, Sharding, Terms,
-    TrainedBytes, Workload, predict,
+    Dtype, Method, Optimizer, PhaseName, Prediction, Profile, Sharding, Terms, TrainedBytes,
+    Workload, predict,
 };
 use hydralign_placement::{LoraShape, ModelShape, Placement, Target};
 
@@ -205,26 +205,4 @@ fn lora_ppo_needs_less_than_supervised_fine_tuning() {
     let ppo = |placement| peak(Method::ppo(&placement));
     assert!(ppo(Placement::lora_ppo()) < peak(Method::sft()));
     assert!(peak(Method::sft()) < ppo(Placement::ppo()));
-}
-
-#[test]
-fn every_byte_has_a_category() {
-    use Category::*;
-    let workload = Workload { micro_batch: 1, ..workload(2, 32, 32) };
-    let prediction = bytes(&Method::ppo(&Placement::hydra_ppo()), &workload);
-    let held = |phase| -> Vec<Category> {
-        prediction.get(phase).unwrap().iter().map(|(category, _)| category).collect()
-    };
-    let [generate, score, update] = PhaseName::ALL.map(held);
-    for phase in [&generate, &score, &update] {
-        let stored = [Weights, Adapters, Heads, Optimizer, Workspace, Experience, Bookkeeping];
-        assert!(stored.iter().all(|category| phase.contains(category)), "{phase:?}");
-    }
-    let only = |category, phases: [bool; 3]| {
-        assert_eq!([&generate, &score, &update].map(|p| p.contains(&category)), phases);
-    };
-    only(KvCache, [true, false, false]);
-    only(Activations, [false, false, true]);
-    only(Gradients, [false, false, true]);
-    only(Logits, [false, true, false]);
 }

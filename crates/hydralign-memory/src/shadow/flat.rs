@@ -84,6 +84,11 @@ impl Flat {
         self.buffer.recount(category);
     }
 
+    /// The category of the buffer behind it.
+    pub(crate) fn category(&self) -> Category {
+        self.buffer.category()
+    }
+
     fn is_unique(&self) -> bool {
         Rc::strong_count(&self.buffer) == 1
     }

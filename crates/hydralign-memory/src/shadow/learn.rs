@@ -27,7 +27,11 @@ impl Model<'_> {
     }
 
     /// The gradients of one micro-batch.
-    fn differentiate(&self, requests: &[Request], batch: Batch) -> Result<Gradients, MemoryError> {
+    pub(crate) fn differentiate(
+        &self,
+        requests: &[Request],
+        batch: Batch,
+    ) -> Result<Gradients, MemoryError> {
         if self.workload.execution != Execution::default() {
             return self.differentiate_in_pieces(requests, batch);
         }

@@ -137,6 +137,10 @@ impl Buffer {
         self.bytes
     }
 
+    pub(crate) fn category(&self) -> Category {
+        self.category.get()
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }

@@ -8,6 +8,8 @@
 
 mod cut;
 mod decode;
+#[cfg(test)]
+mod equations;
 mod flat;
 mod forward;
 mod fused;

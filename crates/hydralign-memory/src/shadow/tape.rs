@@ -409,11 +409,12 @@ impl Var {
         Self { flat, node: Some(node) }
     }
 
-    /// A constant in another number format; what is tracked has the format of the activations.
+    /// The same numbers in another format; the gradient is converted back.
     pub(crate) fn cast(self, width: u64) -> Self {
-        match self.node {
-            Some(_) => self,
-            None => Self::constant(self.flat.cast(width)),
+        let before = self.flat.width();
+        match width == before {
+            true => self,
+            false => self.op1(false, |x| x.cast(width), move |_, g| g.cast(before)),
         }
     }
 

@@ -64,14 +64,15 @@ impl Store {
         if !(graph && slot.trained) {
             return Var::constant(flat);
         }
-        match &slot.node {
+        let var = match &slot.node {
             Some(node) => Var::at(flat, node),
             None => {
                 let (var, node) = self.tape.leaf(flat);
                 slot.node = Some(node);
                 var
             }
-        }
+        };
+        var.cast(self.compute)
     }
 
     /// Bytes of a number of an activation.
@@ -129,8 +130,8 @@ impl Store {
         let root = second.clone().unary();
         let delta = corrected.binary(root);
         let updated = tensor.clone().binary(delta);
+        updated.recount(tensor.category());
         drop(tensor);
-        updated.recount(Category::Weights);
         first.recount(Category::Optimizer);
         second.recount(Category::Optimizer);
         let slot = &mut self.slots.borrow_mut()[id];
