@@ -75,7 +75,8 @@ fn the_batch_holds_a_prompt_once_and_a_response_per_number() {
     // Five rows of 32-bit numbers: a token of a prompt is one, a token of a response ten.
     assert_eq!(bytes(8, 6) - bytes(7, 6), 20);
     assert_eq!(bytes(7, 7) - bytes(7, 6), 200);
-    assert_eq!(bytes(1, 1), 220);
+    // And eleven vectors, each with a header of 24 bytes.
+    assert_eq!(bytes(1, 1), 5 * (4 * 11 + 24 * 11));
 }
 
 #[test]

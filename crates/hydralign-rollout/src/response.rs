@@ -51,9 +51,19 @@ impl<'a> Response<'a> {
     /// The episode, with its index among the caller's prompts, once the response has ended.
     pub(crate) fn into_episode(self) -> Option<(usize, Episode)> {
         let Self { index, prompt, tokens, logprobs, policy_logprobs, finish } = self;
-        let prompt = prompt.tokens.clone();
-        let episode =
-            Episode { prompt, response: tokens, logprobs, policy_logprobs, finish: finish? };
+        // Vectors that grew token by token hold up to twice their length.
+        let episode = Episode {
+            prompt: prompt.tokens.clone(),
+            response: fitted(tokens),
+            logprobs: fitted(logprobs),
+            policy_logprobs: fitted(policy_logprobs),
+            finish: finish?,
+        };
         Some((index, episode))
     }
+}
+
+fn fitted<T>(mut numbers: Vec<T>) -> Vec<T> {
+    numbers.shrink_to_fit();
+    numbers
 }

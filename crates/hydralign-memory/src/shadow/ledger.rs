@@ -130,6 +130,9 @@ impl Buffer {
     pub(crate) fn new(book: &Book, bytes: u64) -> Self {
         let category = book.scope();
         book.grow(category, bytes);
+        if category == Category::Gradients {
+            book.grow(Category::Bookkeeping, book.bookkeeping.gradient);
+        }
         Self { bytes, category: Cell::new(category), book: book.clone() }
     }
 
@@ -145,20 +148,34 @@ impl Buffer {
         &self.book
     }
 
-    /// Counts it under another category from now on. What is moved never makes a new peak.
+    /// Counts it under another category from now on. A gradient has an entry on the host.
     pub(crate) fn recount(&self, category: Category) {
         let before = self.category.replace(category);
-        if self.book.overflow.get().is_some() {
+        if before == category {
             return;
         }
-        let mut live = self.book.live.borrow_mut();
-        live[before as usize] = live[before as usize].saturating_sub(self.bytes);
-        live[category as usize] += self.bytes;
+        {
+            let mut live = self.book.live.borrow_mut();
+            live[before as usize] = live[before as usize].saturating_sub(self.bytes);
+            live[category as usize] += self.bytes;
+        }
+        self.forget(before);
+        if category == Category::Gradients {
+            self.book.grow(Category::Bookkeeping, self.book.bookkeeping.gradient);
+        }
+    }
+
+    /// Ends the entry that it had in a category.
+    fn forget(&self, category: Category) {
+        if category == Category::Gradients {
+            self.book.shrink(Category::Bookkeeping, self.book.bookkeeping.gradient);
+        }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.book.shrink(self.category.get(), self.bytes);
+        self.forget(self.category.get());
     }
 }

@@ -82,7 +82,8 @@ impl Case<'_> {
         all.push(("activations", predicted[0], counted[0]));
         all.push(("logits", predicted[1], counted[1]));
         let mut learner = Learner::new(bank, &OptimizerConfig::default());
-        let gradients = terms.gradients().unwrap();
+        let entries = Bookkeeping::burn().gradient * self.trained(learner.model());
+        let gradients = terms.gradients().unwrap() + entries;
         all.push(("gradients", gradients, self.gradients(&learner)));
         let state = Bookkeeping::burn().state * self.trained(learner.model());
         let optimizer = terms.optimizer().unwrap() + state;
