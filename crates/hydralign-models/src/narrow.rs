@@ -16,7 +16,7 @@ impl ModelBank {
     /// differentiated pass keeps those copies; by segments
     /// ([`with_execution`](Self::with_execution)), those of one segment.
     ///
-    /// The trunk is then saved in this type.
+    /// The trunk is then saved in this type. What [`checkpoint`](Self::checkpoint) copies is f32 again.
     ///
     /// # Errors
     /// [`ModelError::Narrowing`] for a matrix with a number too large for the type.

@@ -33,15 +33,14 @@ pub(crate) fn parameter<const D: usize>(value: Tensor<D>, trainable: bool) -> Pa
     }
 }
 
-/// A copy with storage and identity of its own, so that training one never touches the other. What
-/// is trained is f32.
+/// A copy in f32 with storage and identity of its own, so that training one never touches the other.
 pub(crate) fn duplicate<M: Module>(module: &M, trainable: bool) -> M {
     struct Duplicate(bool);
     impl ModuleMapper for Duplicate {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let value = param.val().without_autodiff();
-            let value = if self.0 { widened(value) } else { value };
             let device = value.device();
+            // Data of any type becomes the device's own, which is f32.
             parameter(Tensor::from_data(value.into_data(), &device), self.0)
         }
     }

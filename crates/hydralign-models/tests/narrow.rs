@@ -5,7 +5,7 @@ mod common;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
-use common::{host, load, whole_rows};
+use common::{host, load, relative_error, whole_rows};
 use hydralign_core::{CoreError, Decoder, Differentiable, Reading, Request, Role, TokenBatch};
 use hydralign_models::{
     Checkpoint, ModelBank, ModelError, SaveOptions, Start, StoredDtype, load_checkpoint,
@@ -80,6 +80,22 @@ fn logits_are_those_of_the_same_checkpoint_held_as_f32() {
     }
 }
 
+#[test]
+fn a_wide_checkpoint_is_rounded_and_says_so_when_saved() {
+    let bank = ModelBank::frozen(load("llama")).with_frozen_dtype(StoredDtype::Bf16).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("saved");
+    let trunk = bank.trunk(0).unwrap();
+    save_checkpoint(&dir, trunk, None, &SaveOptions::default()).unwrap();
+    let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
+    assert!(config.contains("\"bfloat16\""), "{config}");
+    // Eight bits of precision: half a unit in the last place of the larger numbers.
+    let logits = |bank: &ModelBank| host(bank.all_logits(Role::Actor, &batch()).unwrap());
+    let wide = logits(&ModelBank::frozen(load("llama")));
+    let error = relative_error(&logits(&bank), &wide);
+    assert!((1e-5..2e-2).contains(&error), "{error:e}");
+}
+
 /// Loss gradients of a new adapter over a frozen trunk.
 fn gradients(bank: &ModelBank) -> BTreeMap<String, Vec<f64>> {
     let requests = [Request::differentiable(Reading::Logprobs(Role::Actor))];
@@ -116,6 +132,8 @@ fn a_narrow_trunk_is_saved_as_it_is_held() {
         let expected = load(name).fingerprint();
         let copy = bank.checkpoint(Role::Actor).unwrap();
         assert_eq!(copy.fingerprint(), expected, "{name}");
+        let copied = types(&ModelBank::frozen(copy.clone()));
+        assert!(copied.values().all(|&dtype| dtype == DType::F32));
         for trunk in [bank.trunk(0).unwrap(), &copy.trunk] {
             let dir = tempfile::tempdir().unwrap();
             let dir = dir.path().join("saved");
