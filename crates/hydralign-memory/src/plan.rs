@@ -1,6 +1,6 @@
 use crate::{
-    Activity, Dtype, Estimate, Footprint, MemoryError, Method, NoFit, Prediction, Profile, Rates,
-    Way, Work, Workload,
+    Activity, Category, Dtype, Estimate, Footprint, MemoryError, Method, NoFit, Prediction,
+    Profile, Rates, Way, Work, Workload,
 };
 use hydralign_families::Architecture;
 use hydralign_placement::{Execution, LoraShape};
@@ -9,9 +9,14 @@ use serde::Serialize;
 /// Pieces in which the vocabulary may be visited, from the fastest on.
 const CHUNKS: [Option<usize>; 5] = [None, Some(1024), Some(256), Some(64), Some(16)];
 
-/// Share of a budget that a plan leaves free. Predictions are held within 3 % of measurements; the
-/// largest shortfall in their tests is 1 %.
-const MARGIN: f64 = 0.02;
+/// What a plan leaves free beyond a prediction: a fiftieth of it, half of what the library keeps on the
+/// host, which is known less exactly than tensors are, and 64 KiB for what does not grow with the run.
+/// Predictions are held within 3 % of measurements; the largest shortfall in their tests is 2 %.
+fn with_margin(footprint: &Footprint) -> u64 {
+    let total = footprint.total();
+    let more = total / 50 + footprint.get(Category::Bookkeeping) / 2 + (64 << 10);
+    total.saturating_add(more)
+}
 
 /// What is to be planned: the method, its models, and the batches that it should take at once if there
 /// were no budget. Batch, minibatch and lengths stay as they are; what a plan chooses changes bytes and
@@ -62,12 +67,11 @@ impl Job<'_> {
     /// [`MemoryError::NoFit`] where nothing fits, with what would; what [`Estimate::new`] reports.
     pub fn plan(&self, budget: u64) -> Result<Plan, MemoryError> {
         Estimate::new(self.method, self.architecture, self.lora, self.workload, self.profile)?;
-        let usable = (budget as f64 * (1.0 - MARGIN)) as u64;
         for frozen_dtype in self.formats() {
             let wanted = Workload { frozen_dtype, ..self.workload.clone() };
             let mut best: Option<Plan> = None;
             for chunk in self.chunks() {
-                let found = self.with_chunk(&wanted, chunk, usable)?;
+                let found = self.with_chunk(&wanted, chunk, budget)?;
                 best = match (best, found) {
                     (Some(b), Some(f)) => Some(if f.seconds < b.seconds { f } else { b }),
                     (b, f) => b.or(f),
@@ -99,13 +103,13 @@ impl Job<'_> {
         &self,
         wanted: &Workload,
         logprob_chunk: Option<usize>,
-        usable: u64,
+        budget: u64,
     ) -> Result<Option<Plan>, MemoryError> {
         let execution = Execution { logprob_chunk, ..Execution::default() };
         let mut workload = Workload { execution, ..wanted.clone() };
         let mut seconds = 0.0;
         for activity in &self.method.activities {
-            let Some(chosen) = self.fastest(activity, &workload, usable)? else { return Ok(None) };
+            let Some(chosen) = self.fastest(activity, &workload, budget)? else { return Ok(None) };
             workload = chosen.workload;
             seconds += chosen.seconds;
         }
@@ -121,7 +125,7 @@ impl Job<'_> {
         &self,
         activity: &Activity,
         workload: &Workload,
-        usable: u64,
+        budget: u64,
     ) -> Result<Option<Candidate>, MemoryError> {
         let mut candidates = self
             .candidates(activity, workload)
@@ -134,7 +138,7 @@ impl Job<'_> {
         // A stable sort: of equals the first, which changes least.
         candidates.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         for candidate in candidates {
-            if self.footprint(activity, &candidate.workload)?.total() <= usable {
+            if with_margin(&self.footprint(activity, &candidate.workload)?) <= budget {
                 return Ok(Some(candidate));
             }
         }
@@ -186,12 +190,12 @@ impl Job<'_> {
         let mut ways = Vec::new();
         for (way, method) in crate::ways::others(self.method) {
             if let Some(least) = self.least(&method)?.peak().filter(|_| method != *self.method) {
-                ways.push(Way { way, bytes: with_margin(least.1.total()) });
+                ways.push(Way { way, bytes: with_margin(least.1) });
             }
         }
         ways.retain(|w| w.bytes <= budget);
         let (phase, needed) = least.peak().map(|(p, f)| (p, f.clone())).unwrap_or_default();
-        let least = with_margin(needed.total());
+        let least = with_margin(&needed);
         Ok(NoFit { budget, least, phase, needed, ways })
     }
 
@@ -212,10 +216,6 @@ impl Job<'_> {
         };
         Estimate::new(method, self.architecture, self.lora, &workload, self.profile)?.predict()
     }
-}
-
-fn with_margin(bytes: u64) -> u64 {
-    (bytes as f64 / (1.0 - MARGIN)).ceil() as u64
 }
 
 /// n, ⌈n/2⌉, ⌈n/4⌉ … 1.

@@ -56,7 +56,8 @@ impl Held {
             // A sequence classifier has no LM head, as a reward model that is trained has none.
             let alone = Placement::reward_model();
             let bank = ModelBank::new(&alone, &Start::joint(start), lora, 7).unwrap();
-            return Held::Bank(carried(bank, w));
+            let classifier = bank.checkpoint(Role::Reward).unwrap();
+            return Held::Bank(carried(ModelBank::frozen(classifier), w));
         }
         let trunk = start.trunk.duplicate(false);
         let bank = ModelBank::frozen(Checkpoint { trunk, adapter, reward_head: None });
