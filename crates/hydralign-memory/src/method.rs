@@ -134,7 +134,7 @@ impl Method {
         let policy = Placement::policy("dpo_precomputed", false, false);
         let frozen = Placement::frozen(&[Actor], None);
         let requests = [Request::differentiable(ACTOR)];
-        let once = read(&frozen, false, &[ACTOR]);
+        let once = Activity { sequences: 2, ..read(&frozen, false, &[ACTOR]) };
         Self::on_data("dpo_precomputed", vec![once, learn(&policy, &requests, 2)])
     }
 

@@ -199,23 +199,35 @@ impl Job<'_> {
         Ok(NoFit { budget, least, phase, needed, ways })
     }
 
-    /// What a method needs when every choice is for the fewest bytes.
+    /// What a method needs when every choice is for the fewest bytes. Pieces have a price of their own,
+    /// which small models feel, so they are tried and not taken for granted.
     fn least(&self, method: &Method) -> Result<Prediction, MemoryError> {
         let Job { architecture, lora, workload, profile, rates, .. } = *self;
         let job = Job { method, architecture, lora, workload, profile, rates };
-        let format = job.formats().pop().unwrap_or(self.workload.frozen_dtype);
-        let execution =
-            Execution { logprob_chunk: job.chunks().pop().flatten(), segment_blocks: Some(1) };
-        let workload = Workload {
-            generate_batch: 1,
-            score_batch: 1,
-            micro_batch: 1,
-            frozen_dtype: format,
-            execution,
-            ..self.workload.clone()
-        };
-        Estimate::new(method, self.architecture, self.lora, &workload, self.profile)?.predict()
+        let frozen_dtype = job.formats().pop().unwrap_or(workload.frozen_dtype);
+        let mut best: Option<Prediction> = None;
+        for logprob_chunk in job.chunks() {
+            for segment_blocks in [None, Some(1)] {
+                let workload = Workload {
+                    generate_batch: 1,
+                    score_batch: 1,
+                    micro_batch: 1,
+                    frozen_dtype,
+                    execution: Execution { logprob_chunk, segment_blocks },
+                    ..workload.clone()
+                };
+                let estimate = Estimate::new(method, architecture, lora, &workload, profile)?;
+                let found = estimate.predict()?;
+                best = best.filter(|b| needs(b) <= needs(&found)).or(Some(found));
+            }
+        }
+        Ok(best.unwrap_or_default())
     }
+}
+
+/// What a prediction's peak needs, margin included.
+fn needs(prediction: &Prediction) -> u64 {
+    prediction.peak().map_or(0, |(_, footprint)| with_margin(footprint))
 }
 
 /// n, ⌈n/2⌉, ⌈n/4⌉ … 1.
