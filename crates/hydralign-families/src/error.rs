@@ -31,6 +31,14 @@ pub enum FamilyError {
         /// The families that are known.
         known: String,
     },
+    /// A model that is not among the published ones with a name here.
+    #[error("no published model `{name}` is known (known: {known})")]
+    UnknownModel {
+        /// The name as given.
+        name: String,
+        /// The names that are known.
+        known: String,
+    },
     /// A field that is missing, of the wrong type, or not supported.
     #[error("{}: field `{field}`: {reason}", path.display())]
     Config {

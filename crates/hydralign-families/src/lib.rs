@@ -4,6 +4,7 @@ mod architecture;
 mod error;
 mod family;
 mod order;
+mod published;
 mod read;
 
 pub use architecture::{
@@ -12,4 +13,5 @@ pub use architecture::{
 pub use error::FamilyError;
 pub use family::{Family, Names, Slot, Storage, architecture, of};
 pub use order::Order;
+pub use published::{PUBLISHED, published};
 pub use read::{read_architecture, read_config};

@@ -52,27 +52,6 @@ fn published() -> Vec<(&'static str, Value, u64)> {
             1_235_814_400,
         ),
         (
-            "mistralai/Mistral-7B-v0.1",
-            json!({
-                "model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096,
-                "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-                "num_key_value_heads": 8, "max_position_embeddings": 32768,
-                "sliding_window": 4096, "tie_word_embeddings": false,
-            }),
-            7_241_732_096,
-        ),
-        (
-            "Qwen/Qwen2.5-0.5B",
-            json!({
-                "model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896,
-                "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-                "num_key_value_heads": 2, "max_position_embeddings": 32768,
-                "sliding_window": 32768, "use_sliding_window": false,
-                "tie_word_embeddings": true,
-            }),
-            494_032_768,
-        ),
-        (
             "Qwen/Qwen3-0.6B-Base",
             json!({
                 "model_type": "qwen3", "vocab_size": 151_936, "hidden_size": 1024,
