@@ -14,9 +14,9 @@ const MOST_BLOCKS: usize = 4096;
 pub struct Estimate<'a> {
     pub(crate) method: &'a Method,
     pub(crate) architecture: &'a Architecture,
-    lora: &'a LoraShape,
+    pub(crate) lora: &'a LoraShape,
     pub(crate) workload: &'a Workload,
-    profile: &'a Profile,
+    pub(crate) profile: &'a Profile,
 }
 
 impl<'a> Estimate<'a> {
