@@ -207,9 +207,18 @@ impl Method {
         all
     }
 
-    /// A method by its name.
+    /// A method by its name. A method that trains one whole trunk has a second name that ends in `_lora`:
+    /// itself [`with_adapter`](Self::with_adapter). The PPOs with adapters are placements of their own.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|m| m.name == name)
+        let of = |name: &str| Self::all().into_iter().find(|m| m.name == name);
+        of(name).or_else(|| {
+            let whole = of(name.strip_suffix("_lora")?)?;
+            let mut activities = whole.activities.iter();
+            let trains = activities.any(|a| a.placement.trunks.iter().any(|t| t.trainable));
+            let adapted = whole.with_adapter();
+            let sound = adapted.activities.iter().all(|a| a.placement.check().is_ok());
+            (trains && sound).then_some(adapted)
+        })
     }
 
     /// The same method with every trained trunk frozen under one trained adapter. A reference that

@@ -45,6 +45,9 @@ fn largest(
 #[test]
 fn the_answer_is_that_of_trying_every_micro_batch() {
     let (architecture, workload) = (small(), Workload::uniform(BATCH, 9, 11).in_passes_of(1));
+    let Workload { batch, minibatch, generate_batch, score_batch, micro_batch, .. } = workload;
+    let sizes = [batch, minibatch, generate_batch, score_batch, micro_batch];
+    assert_eq!(sizes, [BATCH, BATCH, 1, 1, 1]);
     for method in Method::all() {
         let peaks = peaks(&method, &architecture, &workload);
         let budgets = peaks.iter().flat_map(|&p| [p - 1, p]).chain([0, u64::MAX]);
