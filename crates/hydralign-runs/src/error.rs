@@ -93,6 +93,16 @@ pub enum RunError {
         /// Number found.
         got: usize,
     },
+    /// A bar with more or fewer lengths than its plot has parts.
+    #[error("bar `{bar}` has {got} lengths, but there are {expected} parts")]
+    BarParts {
+        /// Name of the bar.
+        bar: String,
+        /// Number of parts.
+        expected: usize,
+        /// Number found.
+        got: usize,
+    },
     /// A table row that is too short or too long.
     #[error("table row {row} has {got} cells, but there are {expected} columns")]
     RowWidth {

@@ -35,7 +35,7 @@ pub use meter::{Above, PoolMeter, SharedMeter};
 pub use metrics::{MetricsFile, MetricsLine, read_metrics};
 pub use phase_bytes::PhaseBytes;
 pub use phases::{PhaseClock, PhaseTotal};
-pub use plot::{LinePlot, PlotSpec, Series, plot_memory, plot_metrics};
+pub use plot::{Bar, BarGroup, LinePlot, PlotSpec, Series, StackedBars, plot_memory, plot_metrics};
 pub use pool_cleaner::PoolCleaner;
 pub use progress::Progress;
 pub use schedule::{Decay, Schedule};

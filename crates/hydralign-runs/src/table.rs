@@ -113,6 +113,18 @@ impl Table {
         lines.iter().map(|line| format!("| {line} |\n")).collect()
     }
 
+    /// The table as comma-separated values (RFC 4180, lines ended by a line feed alone).
+    pub fn to_csv(&self) -> String {
+        let field = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text.to_owned(),
+        };
+        let line = |fields: Vec<String>| fields.join(",") + "\n";
+        let head = line(self.headers.iter().map(|h| field(h)).collect());
+        let rows = self.rows.iter().map(|r| line(r.iter().map(|c| field(&c.text)).collect()));
+        std::iter::once(head).chain(rows).collect()
+    }
+
     /// The table as HTML: numbers are of class `number`.
     pub fn to_html(&self) -> String {
         let cell = |tag: &str, text: &str, align: Align| {

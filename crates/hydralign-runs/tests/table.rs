@@ -60,3 +60,13 @@ fn a_row_of_another_width_is_refused() {
     assert!(matches!(error, RunError::RowWidth { row: 3, expected: 3, got: 1 }));
     assert_eq!(error.to_string(), "table row 3 has 1 cells, but there are 3 columns");
 }
+
+/// RFC 4180, section 2: fields with commas, quotes or line breaks are quoted, quotes doubled.
+#[test]
+fn comma_separated_values_are_quoted_where_they_must_be() {
+    let mut table = Table::new(&["name", "bytes, in all"]);
+    table.row([Cell::text("say \"a\"\nb"), Cell::count(7)]).unwrap();
+    table.row([Cell::text("plain|text"), Cell::number(0.5, 1)]).unwrap();
+    let expected = "name,\"bytes, in all\"\n\"say \"\"a\"\"\nb\",7\nplain|text,0.5\n";
+    assert_eq!(table.to_csv(), expected);
+}

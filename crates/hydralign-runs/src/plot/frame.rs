@@ -3,8 +3,14 @@ use super::svg::{self, Anchor};
 
 pub(super) const INK: &str = "fill=\"#1f2328\"";
 pub(super) const FAINT_INK: &str = "fill=\"#59636e\"";
-const GRID: &str = "stroke=\"#e6e8eb\" stroke-width=\"1\"";
-const AXIS: &str = "stroke=\"#8c959f\" stroke-width=\"1\"";
+pub(super) const GRID: &str = "stroke=\"#e6e8eb\" stroke-width=\"1\"";
+pub(super) const AXIS: &str = "stroke=\"#8c959f\" stroke-width=\"1\"";
+
+/// For areas: Okabe and Ito's colours and a violet, in an order in which neighbours also differ in lightness.
+pub(super) const FILLS: [&str; 9] = [
+    "#0072b2", "#56b4e9", "#000000", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442",
+    "#8c6bb1",
+];
 
 pub(super) const LEFT: f64 = 74.0;
 pub(super) const RIGHT: f64 = 22.0;

@@ -1,6 +1,6 @@
 use super::axis::Axis;
 use super::frame::{
-    BOTTOM, FAINT_INK, Frame, INK, LEFT, LEGEND_TEXT, RIGHT, below, legend_places, title,
+    BOTTOM, FAINT_INK, FILLS, Frame, INK, LEFT, LEGEND_TEXT, RIGHT, below, legend_places, title,
 };
 use super::stack::{LAYERS, Step, extent, layer_name, spans, stretches};
 use super::svg::{self, Anchor};
@@ -19,11 +19,6 @@ const VISIBLE_BUDGET: f64 = 3.0;
 /// What is narrower than a third of a pixel is not seen.
 const PIXEL: f64 = 1.0 / (3.0 * WIDTH);
 
-/// Okabe and Ito's colours and a violet, in an order in which neighbours also differ in lightness.
-const COLORS: [&str; 9] = [
-    "#0072b2", "#56b4e9", "#000000", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442",
-    "#8c6bb1",
-];
 /// Of what is left over.
 const WORKING: &str = "#c8cdd3";
 const OUTLINE: &str = "stroke=\"#1f2328\" stroke-width=\"1\" stroke-linejoin=\"round\"";
@@ -171,7 +166,7 @@ impl MemoryPlot {
 }
 
 fn fill(layer: usize) -> String {
-    let color = if layer + 1 == LAYERS { WORKING } else { COLORS[layer % COLORS.len()] };
+    let color = if layer + 1 == LAYERS { WORKING } else { FILLS[layer % FILLS.len()] };
     format!("fill=\"{color}\"")
 }
 

@@ -1,4 +1,5 @@
 mod axis;
+mod bars;
 mod frame;
 mod memory;
 mod metrics;
@@ -6,6 +7,7 @@ mod panel;
 mod stack;
 mod svg;
 
+pub use bars::{Bar, BarGroup, StackedBars};
 pub use memory::plot_memory;
 pub use metrics::{PlotSpec, plot_metrics};
 
