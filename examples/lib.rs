@@ -4,6 +4,7 @@ pub mod comparison;
 pub mod data;
 pub mod device;
 pub mod evaluate;
+pub mod footprints;
 pub mod lab;
 pub mod memory;
 pub mod methods;
