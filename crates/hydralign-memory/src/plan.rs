@@ -189,12 +189,13 @@ impl Job<'_> {
         let least = self.least(self.method)?;
         let mut ways = Vec::new();
         for (way, method) in crate::ways::others(self.method) {
-            if let Some(least) = self.least(&method)?.peak().filter(|_| method != *self.method) {
-                ways.push(Way { way, bytes: with_margin(least.1) });
+            if method != *self.method {
+                ways.push(Way { way, bytes: needs(&self.least(&method)?) });
             }
         }
         ways.retain(|w| w.bytes <= budget);
-        let (phase, needed) = least.peak().map(|(p, f)| (p, f.clone())).unwrap_or_default();
+        let most = least.iter().max_by_key(|(_, footprint)| with_margin(footprint));
+        let (phase, needed) = most.map(|(p, f)| (p, f.clone())).unwrap_or_default();
         let least = with_margin(&needed);
         Ok(NoFit { budget, least, phase, needed, ways })
     }
@@ -227,7 +228,7 @@ impl Job<'_> {
 
 /// What a prediction's peak needs, margin included.
 fn needs(prediction: &Prediction) -> u64 {
-    prediction.peak().map_or(0, |(_, footprint)| with_margin(footprint))
+    prediction.iter().map(|(_, footprint)| with_margin(footprint)).max().unwrap_or(0)
 }
 
 /// n, ⌈n/2⌉, ⌈n/4⌉ … 1.

@@ -153,7 +153,9 @@ fn a_rate_is_the_line_through_two_measurements() {
     let seconds = |flops: f64, blocks: f64| flops / 2e9 + blocks * 3e-3;
     let of = |flops, blocks| (flops, blocks, seconds(flops, blocks));
     let rate = Rate::through(of(1e8, 4.0), of(9e8, 4.0));
-    assert!((rate.flops / 2e9 - 1.0).abs() < 1e-9 && (rate.block_seconds / 3e-3 - 1.0).abs() < 1e-9);
+    assert!(
+        (rate.flops / 2e9 - 1.0).abs() < 1e-9 && (rate.block_seconds / 3e-3 - 1.0).abs() < 1e-9
+    );
     // A larger batch that took less time: no line, but still a rate.
     let rate = Rate::through((1e8, 4.0, 0.2), (9e8, 4.0, 0.1));
     assert_eq!((rate.flops, rate.block_seconds), (9e9, 0.0));

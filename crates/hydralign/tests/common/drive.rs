@@ -110,7 +110,9 @@ pub(crate) fn run(
         (Work::Read(readings), held) => {
             let requests: Vec<Request> =
                 readings.iter().map(|&r| Request::constant(reading(r))).collect();
-            held.bank().read(&requests, &tokens(w.score_batch * activity.sequences as usize, w)).unwrap();
+            held.bank()
+                .read(&requests, &tokens(w.score_batch * activity.sequences as usize, w))
+                .unwrap();
         }
         (Work::Learn(_), Held::Learner(learner)) => learn(&method.name, learner, w, device),
         (Work::Learn(_), Held::Bank(_)) => panic!("{} cannot learn", method.name),
