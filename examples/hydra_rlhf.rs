@@ -20,6 +20,7 @@ use hydralign::runs::{
     Above, Ledger, MetricsFile, Overwrite, PhaseClock, PoolCleaner, Progress, RunFolder,
     SharedMeter, StopFlag, load_toml, read_metrics, save_toml, stop_on_ctrl_c, write_atomic,
 };
+use hydralign_examples::budget::{Parts, Watch, carried, plan_stages};
 use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge, mean_score};
 use hydralign_examples::recipe::Recipe;
@@ -64,6 +65,9 @@ struct Args {
     /// Replace an earlier run in that folder.
     #[arg(long)]
     overwrite: bool,
+    /// Bytes that no stage may exceed, such as 16GiB or 800MB; sets `memory_budget`.
+    #[arg(long, value_name = "SIZE")]
+    memory_budget: Option<String>,
     /// flex, wgpu or cuda, as far as this binary was built with them.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -83,6 +87,7 @@ impl Args {
         }
         recipe.placement = self.placement.clone().unwrap_or(recipe.placement);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.memory_budget = self.memory_budget.clone().or(recipe.memory_budget);
         recipe.ppo.steps = self.steps.unwrap_or(recipe.ppo.steps);
         ensure!(
             Placement::by_name(&recipe.placement).is_some(),
@@ -129,6 +134,9 @@ fn main() -> Result<()> {
             RunData::of_files(&files, &tokenizer, template.as_ref(), context, &recipe)?
         }
     };
+    if let Some(table) = plan_stages(&mut recipe, base.trunk.architecture(), &data, &device)? {
+        println!("{}", table.to_text());
+    }
     let folder = args.folder(&recipe)?;
     save_toml(&folder.file("config.toml"), &recipe)?;
     let run = Run {
@@ -223,6 +231,7 @@ impl Run<'_> {
         let seed = sub_seed(recipe.seed, "ppo weights");
         let with_start = self.live();
         let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, seed)?;
+        let bank = carried(bank, recipe.ppo.execution, recipe.ppo.frozen_dtype)?;
         let with_both = self.live();
         drop(start);
         let beside = (with_start + self.live()).saturating_sub(with_both);
@@ -236,6 +245,28 @@ impl Run<'_> {
             placement.held_parameters(&shape, &recipe.lora),
         );
         Ok((bank, beside))
+    }
+
+    /// What PPO is planned from, where the run has a budget.
+    fn parts(
+        &self,
+        placement: &Placement,
+        architecture: Architecture,
+        prompt_tokens: usize,
+    ) -> Result<Option<Parts>> {
+        let recipe = self.stages.recipe;
+        if recipe.memory_budget.is_none() {
+            return Ok(None);
+        }
+        let rates = calibrate(&architecture, self.stages.device)?;
+        Ok(Some(Parts {
+            method: Method::ppo(placement),
+            architecture,
+            lora: recipe.lora.clone(),
+            workload: memory::workload(recipe, prompt_tokens),
+            profile: memory::profile(),
+            rates,
+        }))
     }
 
     fn reinforce(
@@ -252,12 +283,22 @@ impl Run<'_> {
         if let Some((phase, footprint)) = prediction.peak() {
             println!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
         }
+        let parts = self.parts(placement, architecture, longest)?;
+        let watch = match (&parts, &recipe.memory_budget) {
+            (Some(parts), Some(text)) => {
+                let bytes = parse_bytes(text)?;
+                Some(Watch::new(parts.job(), bytes, self.meter.clone(), beside)?)
+            }
+            _ => None,
+        };
         let mut clock = PhaseClock::new().with_memory(Above::new(self.meter.clone(), beside));
         let mut cleaner = PoolCleaner::new(self.stages.device);
         let mut progress = Progress::stderr(&["score", "gold", "kl", "clip_fraction"], 10);
-        let (bank, result) = self
-            .stages
-            .ppo(bank, &mut observers(&mut [&mut cleaner, &mut clock, &mut progress, metrics]));
+        let (bank, result) = self.stages.ppo(
+            bank,
+            watch,
+            &mut observers(&mut [&mut cleaner, &mut clock, &mut progress, metrics]),
+        );
         progress.finish();
         let totals = clock.totals();
         clock.stop();

@@ -24,6 +24,8 @@ pub fn workload(recipe: &Recipe, prompt_tokens: usize) -> Workload {
         score_batch: recipe.ppo.ppo.score_batch.min(batch),
         minibatch,
         micro_batch: recipe.ppo.ppo.micro_batch.min(minibatch),
+        frozen_dtype: recipe.ppo.frozen_dtype,
+        execution: recipe.ppo.execution,
         ..Workload::uniform(batch, prompt_tokens, recipe.generation.max_new_tokens)
     }
 }
@@ -38,9 +40,15 @@ pub fn prediction(
     recipe: &Recipe,
     prompt_tokens: usize,
 ) -> Result<Prediction> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (method, profile) = (Method::ppo(placement), Profile::flex(threads));
-    Ok(predict(&method, architecture, &recipe.lora, &workload(recipe, prompt_tokens), &profile)?)
+    let (method, workload) = (Method::ppo(placement), workload(recipe, prompt_tokens));
+    Ok(predict(&method, architecture, &recipe.lora, &workload, &profile())?)
+}
+
+/// The CPU backend with the threads of this process.
+pub fn profile() -> Profile {
+    let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+    let threads = || std::thread::available_parallelism().map_or(1, usize::from);
+    Profile::flex(set.filter(|n| *n > 0).unwrap_or_else(threads))
 }
 
 /// Whether tensors of that device live in pools of its own and not on the host.

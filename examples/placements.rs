@@ -159,7 +159,7 @@ impl PlacementRun<'_> {
         let prediction = memory::prediction(placement, architecture, recipe, longest)?;
         let stages = self.stages;
         let mut observers = Observers(vec![&mut clock, progress, self]);
-        let (bank, result) = stages.ppo(bank, &mut observers);
+        let (bank, result) = stages.ppo(bank, None, &mut observers);
         result?;
         let totals = clock.totals();
         clock.stop();

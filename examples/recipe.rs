@@ -2,7 +2,8 @@
 
 use hydralign::advantage::KlControl;
 use hydralign::algorithms::{HydraSftConfig, OptimizerConfig, PpoConfig};
-use hydralign::prelude::{GenerationConfig, LoraShape, SamplerConfig};
+use hydralign::memory::Dtype;
+use hydralign::prelude::{Execution, GenerationConfig, LoraShape, SamplerConfig};
 use hydralign::runs::{Decay, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +19,15 @@ pub struct Supervised {
     pub micro_batch: usize,
     /// Learning rate.
     pub lr: Schedule,
+    /// How passes are carried out.
+    pub execution: Execution,
 }
 
 impl Default for Supervised {
     fn default() -> Self {
         let lr = Schedule { peak: 1e-3, decay: Decay::Cosine, warmup: 10 };
-        Self { epochs: 1, minibatch: 64, micro_batch: 64, lr }
+        let execution = Execution::default();
+        Self { epochs: 1, minibatch: 64, micro_batch: 64, lr, execution }
     }
 }
 
@@ -63,6 +67,10 @@ pub struct Reinforcement {
     pub sampler: SamplerConfig,
     /// PPO itself.
     pub ppo: PpoConfig,
+    /// How passes are carried out.
+    pub execution: Execution,
+    /// Number format in which the matrices of frozen trunks are held.
+    pub frozen_dtype: Dtype,
 }
 
 impl Default for Reinforcement {
@@ -80,6 +88,8 @@ impl Default for Reinforcement {
                 kl: KlControl::Fixed { coef: 0.1 },
                 ..PpoConfig::default()
             },
+            execution: Execution::default(),
+            frozen_dtype: Dtype::F32,
         }
     }
 }
@@ -124,6 +134,10 @@ pub struct Recipe {
     pub placement: String,
     /// Seed of everything that is drawn.
     pub seed: u64,
+    /// Bytes that no stage may exceed, such as "16GiB": rows at a time, pieces of passes and the format of
+    /// frozen matrices are then chosen so that it fits. None of that changes what is learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<String>,
     /// Shape of every adapter.
     pub lora: LoraShape,
     /// AdamW, the same in all stages.
@@ -147,6 +161,7 @@ impl Default for Recipe {
         Self {
             placement: "hydra_ppo".into(),
             seed: 0,
+            memory_budget: None,
             lora: LoraShape { rank: 16, alpha: 32.0, ..LoraShape::default() },
             optimizer: OptimizerConfig::default(),
             generation: GenerationConfig {

@@ -1,5 +1,6 @@
 //! The three stages: SFT, Hydra-SFT, PPO. Each takes a checkpoint and gives one back.
 
+use crate::budget::{Watch, carried};
 use crate::data::{RunData, gold_scores};
 use crate::evaluate::respond;
 use crate::memory::{experience_bytes, has_pools, hold_models};
@@ -11,7 +12,7 @@ use hydralign::algorithms::{
 };
 use hydralign::core::random::{permutation, sub_seed};
 use hydralign::data::TextTokenizer;
-use hydralign::memory::Category;
+use hydralign::memory::{Category, PhaseName, Workload};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::rollout::{RolloutStats, sample_prompts};
@@ -43,6 +44,38 @@ fn step_values(report: &StepReport, lr: f64) -> Vec<(String, f64)> {
     own.chain(extra.map(|(n, v)| (n.to_owned(), v))).collect()
 }
 
+/// PPO under way, with what a plan may change.
+struct PpoRun<'a> {
+    ppo: Ppo,
+    generation: GenerationConfig,
+    watch: Option<Watch<'a>>,
+}
+
+impl PpoRun<'_> {
+    /// A phase has ended: the rest is carried out as the budget allows.
+    fn ended(&mut self, phase: PhaseName, learner: &mut Learner<ModelBank>) -> Result<()> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        match watch.phase_ended(phase)? {
+            Some(chosen) => self.adopt(&chosen, learner),
+            None => Ok(()),
+        }
+    }
+
+    fn adopt(&mut self, chosen: &Workload, learner: &mut Learner<ModelBank>) -> Result<()> {
+        self.generation.batch_size = chosen.generate_batch;
+        self.ppo.set_rows(chosen.score_batch, chosen.micro_batch)?;
+        let mut refused = None;
+        learner.change_model(|bank| {
+            let before = bank.clone();
+            carried(bank, chosen.execution, chosen.frozen_dtype).unwrap_or_else(|error| {
+                refused = Some(error);
+                before
+            })
+        });
+        refused.map_or(Ok(()), Err)
+    }
+}
+
 impl Stages<'_> {
     fn epochs(&self, settings: &Supervised, items: usize, stage: &str) -> Epochs {
         let seed = sub_seed(self.recipe.seed, stage);
@@ -57,6 +90,7 @@ impl Stages<'_> {
         let settings = &self.recipe.sft;
         let rows = &self.data.demonstrations;
         let bank = ModelBank::new(&Placement::sft(), &Start::joint(base), &self.recipe.lora, 0)?;
+        let bank = bank.with_execution(settings.execution)?;
         let moments = hold_models(self.ledger, &bank, Some(base), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(settings, rows.len(), "sft");
@@ -98,6 +132,7 @@ impl Stages<'_> {
         let seed = sub_seed(self.recipe.seed, "reward model weights");
         let placement = Placement::reward_model();
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let bank = bank.with_execution(settings.execution)?;
         let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(settings, pairs.len(), "reward model");
@@ -139,6 +174,7 @@ impl Stages<'_> {
         };
         let seed = sub_seed(self.recipe.seed, "hydra_sft weights");
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
+        let bank = bank.with_execution(settings.training.execution)?;
         let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
         let epochs = self.epochs(&settings.training, pairs.len(), "hydra_sft");
@@ -167,20 +203,28 @@ impl Stages<'_> {
     }
 
     /// PPO with the recipe's placement. The bank holds the last good weights also when an error
-    /// ends the stage early.
-    pub fn ppo(&self, bank: ModelBank, observer: &mut dyn Observer) -> (ModelBank, Result<()>) {
+    /// ends the stage early. With a watch, phases that hold more than planned change how the rest is
+    /// carried out.
+    pub fn ppo(
+        &self,
+        bank: ModelBank,
+        watch: Option<Watch<'_>>,
+        observer: &mut dyn Observer,
+    ) -> (ModelBank, Result<()>) {
         let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let result = self.ppo_steps(&mut learner, observer);
+        let result = self.ppo_steps(&mut learner, watch, observer);
         (learner.into_model(), result)
     }
 
     fn ppo_steps(
         &self,
         learner: &mut Learner<ModelBank>,
+        watch: Option<Watch<'_>>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let settings = &self.recipe.ppo;
-        let mut ppo = Ppo::new(settings.ppo.clone())?;
+        let generation = self.recipe.generation.clone();
+        let mut run = PpoRun { ppo: Ppo::new(settings.ppo.clone())?, generation, watch };
         let moments = hold_models(self.ledger, learner.model(), None, &self.recipe.lora);
         let on_host = !has_pools(self.device);
         for step in 1..=settings.steps {
@@ -189,23 +233,28 @@ impl Stages<'_> {
             }
             observer.phase(Phase::Generate);
             let prompts = self.prompts_of(step);
-            let (generation, sampler) = (&self.recipe.generation, &settings.sampler);
-            let episodes = respond(learner.model(), &prompts, generation, sampler, self.stop);
+            let sampler = &settings.sampler;
+            let episodes = respond(learner.model(), &prompts, &run.generation, sampler, self.stop);
             let episodes = match episodes {
                 Err(_) if self.stop.is_stopped() => break,
                 other => other.with_context(|| at("ppo", step, Phase::Generate))?,
             };
-            let experience = ppo
+            run.ended(PhaseName::Generate, learner)?;
+            let experience = run
+                .ppo
                 .experience(learner.model(), episodes, sampler, None, observer)
                 .with_context(|| at("ppo", step, Phase::Score))?;
+            run.ended(PhaseName::Score, learner)?;
             if on_host {
                 self.ledger.hold(Category::Experience, experience_bytes(&experience));
             }
             let lr = settings.lr.lr(step, settings.steps);
             let seed = sub_seed(self.recipe.seed, &format!("ppo update {step}"));
-            let report = ppo
+            let report = run
+                .ppo
                 .update(learner, &experience, lr, seed, self.device, observer)
                 .with_context(|| at("ppo", step, Phase::Update))?;
+            run.ended(PhaseName::Update, learner)?;
             self.ledger.hold(Category::Optimizer, moments);
             observer.phase(Phase::Report);
             let values = self.ppo_values(&experience, &report, lr)?;

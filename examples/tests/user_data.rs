@@ -94,7 +94,7 @@ fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
     for name in ["hydra_ppo", "j_hydra_ppo", "ppo"] {
         let (placement, start) = placement_for(name, start.clone()).unwrap();
         let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
-        let (bank, result) = stages.ppo(bank, &mut ());
+        let (bank, result) = stages.ppo(bank, None, &mut ());
         result.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
@@ -124,7 +124,7 @@ fn a_joint_stage_with_an_adapter_gives_ppo_a_frozen_start() {
     let (placement, start) = placement_for("hydra_ppo", start).unwrap();
     assert_eq!(placement.view(Role::Reference).unwrap().adapter.as_deref(), Some("start"));
     let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
-    stages.ppo(bank, &mut ()).1.unwrap();
+    stages.ppo(bank, None, &mut ()).1.unwrap();
     // Full training merges it instead.
     let (placement, merged) = placement_for("ppo", start).unwrap();
     assert!(merged.adapter.is_none() && placement.adapters.is_empty());

@@ -37,6 +37,22 @@ impl Ppo {
         &self.config
     }
 
+    /// From now on reads and differentiates so many episodes at a time. Memory depends on it, results
+    /// do not.
+    ///
+    /// # Errors
+    /// A count of 0.
+    pub fn set_rows(
+        &mut self,
+        score_batch: usize,
+        micro_batch: usize,
+    ) -> Result<(), AlgorithmError> {
+        let config = PpoConfig { score_batch, micro_batch, ..self.config.clone() };
+        config.validate()?;
+        self.config = config;
+        Ok(())
+    }
+
     /// β of the next iteration.
     pub fn kl_coef(&self) -> f64 {
         self.kl.coef()

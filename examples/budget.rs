@@ -1,0 +1,189 @@
+//! A run inside a memory budget: planned before it starts, watched while it lasts.
+
+use crate::data::RunData;
+use crate::memory::{profile, workload};
+use crate::recipe::Recipe;
+use anyhow::{Context, Result};
+use hydralign::calibrate;
+use hydralign::families::Architecture;
+use hydralign::memory::{
+    Budget, Dtype, Job, Meter, Method, PhaseName, Plan, Profile, Rates, Workload, format_bytes,
+    parse_bytes,
+};
+use hydralign::models::{ModelBank, StoredDtype};
+use hydralign::prelude::*;
+use hydralign::runs::{Above, Cell, SharedMeter, Table};
+
+/// A job with its parts.
+pub struct Parts {
+    /// The method.
+    pub method: Method,
+    /// Its models.
+    pub architecture: Architecture,
+    /// Its adapters.
+    pub lora: LoraShape,
+    /// What would be done at once without a budget.
+    pub workload: Workload,
+    /// The backend.
+    pub profile: Profile,
+    /// The device's speed.
+    pub rates: Rates,
+}
+
+impl Parts {
+    /// The job.
+    pub fn job(&self) -> Job<'_> {
+        let Self { method, architecture, lora, workload, profile, rates } = self;
+        Job { method, architecture, lora, workload, profile, rates }
+    }
+}
+
+/// The longest prompt and the longest response.
+pub fn longest<'a>(rows: impl Iterator<Item = &'a Sequence>) -> (usize, usize) {
+    rows.fold((1, 1), |(p, r), s| (p.max(s.prompt.len()), r.max(s.response.len())))
+}
+
+/// The choices of plans, a row each.
+///
+/// # Errors
+/// Never in practice: rows have as many cells as there are headers.
+pub fn table<'a>(plans: impl IntoIterator<Item = (&'a str, &'a Plan)>) -> Result<Table> {
+    let mut table = Table::new(&[
+        "stage",
+        "decoded",
+        "read",
+        "differentiated",
+        "vocabulary",
+        "recomputed",
+        "frozen",
+        "peak",
+        "in phase",
+    ]);
+    for (stage, plan) in plans {
+        let w = &plan.workload;
+        let count = |n: usize| Cell::count(n as u64);
+        let pieces = |n: Option<usize>, what: &str| {
+            Cell::text(n.map_or("at once".into(), |n| format!("by {n} {what}")))
+        };
+        let (phase, peak) = plan.prediction.peak().map(|(p, f)| (p, f.total())).unwrap_or_default();
+        table.row([
+            Cell::text(stage),
+            count(w.generate_batch),
+            count(w.score_batch),
+            count(w.micro_batch),
+            pieces(w.execution.logprob_chunk, "tokens"),
+            pieces(w.execution.segment_blocks, "blocks"),
+            Cell::text(w.frozen_dtype.name()),
+            Cell::text(format_bytes(peak)).right(),
+            Cell::text(phase.name()),
+        ])?;
+    }
+    Ok(table)
+}
+
+/// Plans every stage of a recipe within its budget, puts the choices into the recipe and returns them as a
+/// table; nothing without a budget.
+///
+/// # Errors
+/// A budget that cannot be read; a stage that cannot stay within it, with what would fit.
+pub fn plan_stages(
+    recipe: &mut Recipe,
+    architecture: &Architecture,
+    data: &RunData,
+    device: &Device,
+) -> Result<Option<Table>> {
+    let Some(text) = &recipe.memory_budget else { return Ok(None) };
+    let bytes = parse_bytes(text)?;
+    let rates = calibrate(architecture, device)?;
+    let (profile, lora) = (profile(), recipe.lora.clone());
+    let plan = |stage: &str, method: Method, workload: Workload, budget: u64| -> Result<Plan> {
+        let (architecture, lora) = (architecture.clone(), lora.clone());
+        let (profile, rates) = (profile.clone(), rates);
+        let parts = Parts { method, architecture, lora, workload, profile, rates };
+        parts.job().plan(budget).with_context(|| format!("memory_budget = \"{text}\": {stage}"))
+    };
+    // The checkpoint that a supervised stage starts from is held beside the model that it trains.
+    let beside = bytes.saturating_sub(4 * architecture.shape.parameters());
+    let rows =
+        |minibatch: usize, micro_batch: usize, (prompt, response): (usize, usize)| Workload {
+            micro_batch: micro_batch.min(minibatch),
+            ..Workload::uniform(minibatch, prompt, response)
+        };
+    let mut plans = Vec::new();
+    if !data.demonstrations.is_empty() {
+        let sft = &mut recipe.sft;
+        let workload = rows(sft.minibatch, sft.micro_batch, longest(data.demonstrations.iter()));
+        let chosen = plan("SFT", Method::sft(), workload, beside)?;
+        (sft.micro_batch, sft.execution) = (chosen.workload.micro_batch, chosen.workload.execution);
+        plans.push(("SFT", chosen));
+    }
+    let joint = &mut recipe.hydra_sft;
+    let training = &mut joint.training;
+    let both = data.preferences.iter().flat_map(|(chosen, rejected)| [chosen, rejected]);
+    let workload = rows(training.minibatch, training.micro_batch, longest(both));
+    let method = Method::hydra_sft();
+    let method = if joint.adapter { method.with_adapter() } else { method };
+    let chosen = plan("Hydra-SFT", method, workload, beside)?;
+    training.micro_batch = chosen.workload.micro_batch;
+    training.execution = chosen.workload.execution;
+    plans.push(("Hydra-SFT", chosen));
+    let placement = Placement::by_name(&recipe.placement).context("a known placement")?;
+    let prompt = data.prompts.iter().map(Vec::len).max().unwrap_or(1);
+    let chosen = plan("PPO", Method::ppo(&placement), workload(recipe, prompt), bytes)?;
+    adopt(recipe, &chosen.workload);
+    plans.push(("PPO", chosen));
+    Ok(Some(table(plans.iter().map(|(stage, plan)| (*stage, plan)))?))
+}
+
+/// Puts a workload's choices into the reinforcement learning of a recipe.
+fn adopt(recipe: &mut Recipe, chosen: &Workload) {
+    recipe.generation.batch_size = chosen.generate_batch;
+    recipe.ppo.ppo.score_batch = chosen.score_batch;
+    recipe.ppo.ppo.micro_batch = chosen.micro_batch;
+    recipe.ppo.execution = chosen.execution;
+    recipe.ppo.frozen_dtype = chosen.frozen_dtype;
+}
+
+/// A bank that carries out passes and holds frozen matrices in a certain way.
+///
+/// # Errors
+/// A matrix with a number too large for the format.
+pub fn carried(bank: ModelBank, execution: Execution, frozen: Dtype) -> Result<ModelBank> {
+    let bank = bank.with_execution(execution)?;
+    Ok(match frozen {
+        Dtype::F32 => bank,
+        Dtype::F16 => bank.with_frozen_dtype(StoredDtype::F16)?,
+        Dtype::Bf16 => bank.with_frozen_dtype(StoredDtype::Bf16)?,
+    })
+}
+
+/// Watches that each phase of a run stays within its budget.
+pub struct Watch<'a> {
+    budget: Budget<'a>,
+    meter: Above<SharedMeter>,
+}
+
+impl<'a> Watch<'a> {
+    /// A watch over a job; `beside` are bytes that the meter counts but that are not the run's.
+    ///
+    /// # Errors
+    /// A job that cannot stay within the budget.
+    pub fn new(job: Job<'a>, bytes: u64, meter: SharedMeter, beside: u64) -> Result<Self> {
+        let watch = Self { budget: Budget::new(job, bytes)?, meter: Above::new(meter, beside) };
+        watch.meter.reset_peak();
+        Ok(watch)
+    }
+
+    /// Looks at what a phase has held. Where that is more than its plan says, what is left of the run is
+    /// planned anew, and the new choices are returned.
+    ///
+    /// # Errors
+    /// A budget that nothing fits into any more.
+    pub fn phase_ended(&mut self, phase: PhaseName) -> Result<Option<Workload>> {
+        let peak = self.meter.bytes_peak();
+        self.meter.reset_peak();
+        let Some(peak) = peak else { return Ok(None) };
+        let changed = self.budget.measured(phase, peak)?;
+        Ok(changed.then(|| self.budget.plan().workload.clone()))
+    }
+}
