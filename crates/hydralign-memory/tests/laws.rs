@@ -4,7 +4,7 @@ mod common;
 
 use common::{shaped, small};
 use hydralign_memory::{Dtype, Method, Profile, Workload, predict};
-use hydralign_placement::{LoraShape, ModelShape, Parts};
+use hydralign_placement::{Execution, LoraShape, ModelShape, Parts};
 use proptest::prelude::*;
 
 /// Mostly real sizes, sometimes absurd ones.
@@ -24,6 +24,7 @@ proptest! {
         [tied, sensible, adapted] in prop::array::uniform3(prop::bool::weighted(0.8)),
         which in any::<prop::sample::Index>(),
         threads in 0_usize..99,
+        [logprob_chunk, segment_blocks] in prop::array::uniform2(prop::option::of(any_size())),
     ) {
         let [vocab, hidden, intermediate, group, kv_heads, head_dim] = dims;
         // Mostly a shape and workload that pass the checks, so that the models are run.
@@ -41,6 +42,7 @@ proptest! {
             minibatch,
             micro_batch: part(micro, minibatch),
             frozen_dtype: Dtype::Bf16,
+            execution: Execution { logprob_chunk, segment_blocks },
             ..Workload::uniform(batch, prompt_tokens, response_tokens)
         };
         let method = which.get(&Method::all()).clone();

@@ -8,7 +8,7 @@ use hydralign_memory::{
     Category, Dtype, Estimate, MemoryError, Method, Packing, PassTokens, Profile, Workload,
     forward_flops, predict,
 };
-use hydralign_placement::{LoraShape, ModelShape, Parts, Placement, PlacementError};
+use hydralign_placement::{Execution, LoraShape, ModelShape, Parts, Placement, PlacementError};
 
 fn workload() -> Workload {
     let uniform = Workload::uniform(8, 16, 16);
@@ -87,8 +87,21 @@ fn products_beyond_64_bits_are_errors() {
         let error = fault(&shaped(shape.clone()), &lora, &workload);
         assert!(matches!(error, MemoryError::Overflow { .. }), "{workload:?}: {error}");
     }
+    // A data set is the caller's, so that only the passes are too large: to begin with, or when
+    // the last of several tensors that each fit does not.
+    let pieces = Execution { logprob_chunk: Some(max), segment_blocks: Some(1) };
+    for execution in [Execution::default(), pieces] {
+        for rows in (45..64).map(|bits| 1 << bits) {
+            let uniform = Workload::uniform(rows, 16, 16);
+            let workload = Workload { generate_batch: 1, score_batch: 1, execution, ..uniform };
+            let found = predict(&Method::hydra_sft(), &small(), &lora, &workload, &profile());
+            assert!(matches!(found, Err(MemoryError::Overflow { .. })), "{rows}: {found:?}");
+        }
+    }
+    let workload = Workload { execution: pieces, ..workload() };
+    assert!(predict(&hydra(), &small(), &lora, &workload, &profile()).is_ok());
     let rank = LoraShape { rank: max, ..LoraShape::default() };
-    let error = fault(&small(), &rank, &workload());
+    let error = fault(&small(), &rank, &workload);
     assert_eq!(error.to_string(), "the size of an adapter is beyond 2^64");
 }
 

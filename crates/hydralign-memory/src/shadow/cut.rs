@@ -83,7 +83,7 @@ impl Model<'_> {
         };
         let (leaf, states) = self.bank.store.tape().input(hidden);
         let head = self.log_prob(&pass, group).map(|kernel| {
-            let packed = leaf.flat.clone().select(batch.rows * batch.response);
+            let packed = leaf.flat.clone().select(batch.rows.saturating_mul(batch.response));
             packed.recount(Category::Activations);
             let found = kernel.forward(book, &packed);
             (kernel, packed, found)
@@ -106,7 +106,7 @@ impl Model<'_> {
                 add(&mut sums[id], gradient);
             }
             let width = packed.dims()[1];
-            let dims = [batch.rows * batch.tokens, width];
+            let dims = [batch.rows.saturating_mul(batch.tokens), width];
             let before = slope.take().unwrap_or_else(|| {
                 book.under(Category::Workspace, || Flat::new(book, &dims, packed.width()))
             });
@@ -194,7 +194,9 @@ impl Pass<'_> {
     fn by_segments(&self, size: usize) -> (Flat, Below) {
         let sight = self.sight();
         let count = self.trunk.blocks.len();
-        let blocks = (0..count).step_by(size).map(|first| Some(first..(first + size).min(count)));
+        let blocks = (0..count)
+            .step_by(size)
+            .map(|first| Some(first..first.saturating_add(size).min(count)));
         let ends = self.trunk.norm.is_some() || self.trunk.project_out.is_some();
         let mut x = self.embed();
         let mut parts = Vec::new();

@@ -151,7 +151,7 @@ impl Buffer {
     /// Counts it under another category from now on. A gradient has an entry on the host.
     pub(crate) fn recount(&self, category: Category) {
         let before = self.category.replace(category);
-        if before == category {
+        if before == category || self.book.overflow.get().is_some() {
             return;
         }
         {
