@@ -59,10 +59,10 @@ impl Sizes {
 /// The block is that of the Llama family with materialised scores:
 /// x ← x + W_o·softmax(q·kᵀ/√d)·v, x ← x + W_down·(silu(W_gate·x̂)·W_up·x̂), each on the
 /// root-mean-square norm x̂. Either its own weights are trained or those of an `adapter`; with neither
-/// there is no graph. With n = rows·tokens, a query and k key-value heads of size d and m the inner
+/// there is no graph. With n = rows·tokens, a query and k key-value heads of size d and f the inner
 /// size, a block that is trained in full keeps
 ///
-/// n·(6h + 2ad + 2kd + 5m + a + 6) + 3·n·tokens·a
+/// n·(6h + 2ad + 2kd + 5f + a + 6) + 3·n·tokens·a
 ///
 /// numbers; one with adapters of rank r on all seven projections 2·n·h less and 7·n·r more. What is
 /// tracked starts at the first trained weight: the first block of a run with adapters keeps less, with
