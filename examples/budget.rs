@@ -112,18 +112,18 @@ pub fn plan_stages(
     let mut plans = Vec::new();
     if !data.demonstrations.is_empty() {
         let sft = &mut recipe.sft;
-        let workload = rows(sft.minibatch, sft.micro_batch, longest(data.demonstrations.iter()));
-        let chosen = plan("SFT", Method::sft(), workload, beside)?;
+        let wanted = rows(sft.minibatch, sft.micro_batch, longest(data.demonstrations.iter()));
+        let chosen = plan("SFT", Method::sft(), wanted, beside)?;
         (sft.micro_batch, sft.execution) = (chosen.workload.micro_batch, chosen.workload.execution);
         plans.push(("SFT", chosen));
     }
     let joint = &mut recipe.hydra_sft;
     let training = &mut joint.training;
     let both = data.preferences.iter().flat_map(|(chosen, rejected)| [chosen, rejected]);
-    let workload = rows(training.minibatch, training.micro_batch, longest(both));
+    let wanted = rows(training.minibatch, training.micro_batch, longest(both));
     let method = Method::hydra_sft();
     let method = if joint.adapter { method.with_adapter() } else { method };
-    let chosen = plan("Hydra-SFT", method, workload, beside)?;
+    let chosen = plan("Hydra-SFT", method, wanted, beside)?;
     training.micro_batch = chosen.workload.micro_batch;
     training.execution = chosen.workload.execution;
     plans.push(("Hydra-SFT", chosen));

@@ -9,11 +9,13 @@
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
+use hydralign::calibrate;
 use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
 use hydralign::data::{ChatTemplate, TextTokenizer};
+use hydralign::families::Architecture;
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
-use hydralign::memory::{Category, Meter, format_bytes};
+use hydralign::memory::{Category, Meter, Method, format_bytes, parse_bytes};
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
@@ -327,7 +329,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let has_gold = self.stages.data.has_gold;
         report::plot(self.folder, has_gold)?;
-        report::memory(self.folder, None)?;
+        let budget = self.stages.recipe.memory_budget.as_deref().map(parse_bytes).transpose()?;
+        report::memory(self.folder, budget)?;
         let metrics = read_metrics(&self.folder.file("metrics.jsonl"))?;
         println!("{}", report::stages(&metrics)?.to_text());
         let models: Vec<(&str, &Judged)> = judged.iter().map(|(n, j)| (*n, j)).collect();

@@ -186,7 +186,7 @@ fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weigh
     recipe.ppo.lr = Schedule::constant(f64::MAX);
     let stages = Stages { recipe: &recipe, ..stages };
     let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
-    let (bank, result) = stages.ppo(bank.unwrap(), &mut ());
+    let (bank, result) = stages.ppo(bank.unwrap(), None, &mut ());
     let text = format!("{:#}", result.unwrap_err());
     assert!(text.contains("stage ppo, step 1, phase update"), "{text}");
     // The frozen reference is whole, and the bank can be saved.
@@ -212,7 +212,7 @@ fn metrics_and_plots_of_a_run_hold_every_step() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
     let mut metrics = MetricsFile::create(&folder.file("metrics.jsonl")).unwrap();
-    stages.ppo(bank.unwrap(), &mut metrics).1.unwrap();
+    stages.ppo(bank.unwrap(), None, &mut metrics).1.unwrap();
     metrics.finish().unwrap();
     let lines = read_metrics(&folder.file("metrics.jsonl")).unwrap();
     assert_eq!(lines.iter().map(|l| l.step).collect::<Vec<_>>(), [1, 2]);

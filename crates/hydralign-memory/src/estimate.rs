@@ -1,4 +1,4 @@
-use crate::shadow::{Bank, Batch, Buffer, Ledger, Model, Store, Tape};
+use crate::shadow::{Bank, Batch, Buffer, Ledger, Lines, Model, Store, Tape};
 use crate::{
     Activity, Category, Footprint, MemoryError, Method, Prediction, Profile, Terms, Work, Workload,
 };
@@ -87,7 +87,7 @@ impl<'a> Estimate<'a> {
         &self,
         activity: &Activity,
         run: impl FnOnce(&Model<'_>) -> Result<T, MemoryError>,
-        look: fn(&Ledger) -> Result<Vec<(Category, u64)>, MemoryError>,
+        look: fn(&Ledger) -> Result<Lines, MemoryError>,
     ) -> Result<Footprint, MemoryError> {
         let book = Rc::new(Ledger::new(self.profile));
         let tape = Tape::new(&book);

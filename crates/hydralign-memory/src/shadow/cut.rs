@@ -14,7 +14,7 @@ enum Below {
     /// By the graph that ends in the output states.
     Graph(Var),
     /// Segment by segment, with what each read; none: final norm and projection.
-    Segments(Sight, Vec<(Option<Range<usize>>, Flat)>),
+    Segments(Box<Sight>, Vec<(Option<Range<usize>>, Flat)>),
 }
 
 /// A pass that was cut between its blocks and its heads.
@@ -206,7 +206,7 @@ impl Pass<'_> {
             x = self.part(part, x, &sight);
         }
         x.flat.recount(Category::Activations);
-        (x.flat, Below::Segments(sight, parts))
+        (x.flat, Below::Segments(Box::new(sight), parts))
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) struct Ledger {
     bookkeeping: Bookkeeping,
 }
 
+/// Bytes by category, in table order.
+pub(crate) type Lines = Vec<(Category, u64)>;
+
 /// A ledger that buffers share.
 pub(crate) type Book = Rc<Ledger>;
 
@@ -94,7 +97,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::peak`].
-    pub(crate) fn live(&self) -> Result<Vec<(Category, u64)>, MemoryError> {
+    pub(crate) fn live(&self) -> Result<Lines, MemoryError> {
         match self.overflow.get() {
             Some(what) => Err(MemoryError::Overflow { what }),
             None => Ok(pairs(&self.live.borrow())),
@@ -105,7 +108,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`MemoryError::Overflow`] if any size did not fit.
-    pub(crate) fn peak(&self) -> Result<Vec<(Category, u64)>, MemoryError> {
+    pub(crate) fn peak(&self) -> Result<Lines, MemoryError> {
         match self.overflow.get() {
             Some(what) => Err(MemoryError::Overflow { what }),
             None => Ok(pairs(&self.peak.borrow())),
@@ -113,7 +116,7 @@ impl Ledger {
     }
 }
 
-fn pairs(bytes: &[u64; CATEGORIES]) -> Vec<(Category, u64)> {
+fn pairs(bytes: &[u64; CATEGORIES]) -> Lines {
     Category::ALL.into_iter().map(|c| (c, bytes[c as usize])).collect()
 }
 

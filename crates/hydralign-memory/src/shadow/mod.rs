@@ -20,7 +20,7 @@ mod read;
 mod tape;
 mod weights;
 
-pub(crate) use ledger::{Buffer, Ledger};
+pub(crate) use ledger::{Buffer, Ledger, Lines};
 pub(crate) use read::{Batch, Model};
 pub(crate) use tape::Tape;
 pub(crate) use weights::{Bank, Store};
