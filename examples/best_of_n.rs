@@ -56,9 +56,11 @@ fn main() -> Result<()> {
     let placement = Placement::policy("raft", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0)?;
+    let bank = setup.passes.carry(bank)?;
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     for part in rows.chunks(32) {
-        learner.step(&Nll, &weighted_batch(part, 32, &setup.device)?, args.lr)?;
+        let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+        learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, args.lr)?;
     }
     println!("trained on {}: {}", rows.len(), setup.show(learner.model())?);
     println!("saved in {}", setup.save(learner.model())?.display());

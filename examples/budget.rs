@@ -96,11 +96,15 @@ pub fn plan_stages(
     let bytes = parse_bytes(text)?;
     let rates = calibrate(architecture, device)?;
     let (profile, lora) = (profile(), recipe.lora.clone());
+    let failed = |stage: &str| match stage {
+        "PPO" => format!("memory_budget = \"{text}\": PPO"),
+        _ => format!("memory_budget = \"{text}\": {stage}, beside the model that it starts from"),
+    };
     let plan = |stage: &str, method: Method, workload: Workload, budget: u64| -> Result<Plan> {
         let (architecture, lora) = (architecture.clone(), lora.clone());
         let (profile, rates) = (profile.clone(), rates);
         let parts = Parts { method, architecture, lora, workload, profile, rates };
-        parts.job().plan(budget).with_context(|| format!("memory_budget = \"{text}\": {stage}"))
+        parts.job().plan(budget).with_context(|| failed(stage))
     };
     // The checkpoint that a supervised stage starts from is held beside the model that it trains.
     let beside = bytes.saturating_sub(4 * architecture.shape.parameters());

@@ -40,9 +40,6 @@ struct Args {
     /// Pairs of an optimizer step.
     #[arg(long, default_value_t = 32)]
     minibatch: usize,
-    /// Pairs that are differentiated at a time: memory depends on it, results do not.
-    #[arg(long, default_value_t = 16)]
-    micro_batch: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -82,6 +79,7 @@ fn main() -> Result<()> {
     let placement = Placement::policy("dpo", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
+    let bank = setup.passes.carry(bank)?;
     println!("before: {}", setup.show(&bank)?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let Args { epochs, minibatch, .. } = args;
@@ -95,7 +93,7 @@ fn main() -> Result<()> {
         |step| schedule.lr(step, epochs.steps()),
         |items| {
             let picked: Vec<Pair> = items.iter().map(|&i| pairs[i].clone()).collect();
-            pair_batch(&picked, args.micro_batch, &setup.device)
+            pair_batch(&picked, setup.passes.micro_batch.unwrap_or(16), &setup.device)
         },
         |step, report| {
             let values = report.stats.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
@@ -127,7 +125,9 @@ fn with_references(setup: &Setup, needed: bool) -> Result<Vec<Pair>> {
     let cache = NumberCache::new("runs/references");
     let (values, found) = cache.get(&[&key[0], &key[1]], rows.len(), || {
         let frozen = ModelBank::frozen(setup.policy.clone());
-        anyhow::Ok(reference_logprobs(&frozen, Reading::Logprobs(Role::Actor), &rows, 64)?)
+        let frozen = setup.passes.carry(frozen)?;
+        let (reading, at_once) = (Reading::Logprobs(Role::Actor), setup.passes.rows());
+        anyhow::Ok(reference_logprobs(&frozen, reading, &rows, at_once)?)
     })?;
     let how = if found { "found on disk" } else { "read" };
     println!("{} reference log-probabilities {how}", values.len());

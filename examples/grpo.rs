@@ -70,7 +70,10 @@ impl Args {
             false if config.kl_loss.coef > 0.0 => config.kl_loss.coef = self.kl,
             false => {}
         }
-        CriticFreeConfig { minibatches: 2, ..config }
+        let passes = &self.common.passes;
+        let micro_batch = passes.micro_batch.unwrap_or(config.micro_batch);
+        let score_batch = passes.score_batch.unwrap_or(config.score_batch);
+        CriticFreeConfig { minibatches: 2, micro_batch, score_batch, ..config }
     }
 }
 
@@ -83,6 +86,7 @@ fn main() -> Result<()> {
     let placement = Placement::policy("grpo", method.config().needs_reference(), true);
     let start = Start { policy: &setup.policy, reward: setup.reward()? };
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
+    let bank = setup.passes.carry(bank)?;
     println!("before: {}", setup.show(&bank)?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let (sampler, schedule) = (SamplerConfig::default(), Schedule::linear(args.lr));

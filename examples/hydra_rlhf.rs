@@ -46,6 +46,12 @@ struct Args {
     /// PPO iterations.
     #[arg(long)]
     steps: Option<usize>,
+    /// Rank of adapters.
+    #[arg(long)]
+    rank: Option<usize>,
+    /// Longest response that is sampled, in tokens.
+    #[arg(long)]
+    max_new_tokens: Option<usize>,
     /// Settings; flags override them.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -89,6 +95,9 @@ impl Args {
         }
         recipe.placement = self.placement.clone().unwrap_or(recipe.placement);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.lora.rank = self.rank.unwrap_or(recipe.lora.rank);
+        let new = &mut recipe.generation.max_new_tokens;
+        *new = self.max_new_tokens.unwrap_or(*new);
         recipe.memory_budget = self.memory_budget.clone().or(recipe.memory_budget);
         recipe.ppo.steps = self.steps.unwrap_or(recipe.ppo.steps);
         ensure!(

@@ -51,6 +51,7 @@ fn main() -> Result<()> {
     let placement = Placement::policy("kto", true, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
+    let bank = setup.passes.carry(bank)?;
     println!("before: {}", setup.show(&bank)?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let Args { epochs, minibatch, .. } = args;
@@ -64,8 +65,9 @@ fn main() -> Result<()> {
         if part.len() < 2 {
             continue; // the baseline compares with other prompts' responses
         }
-        let baseline = kto_baseline(learner.model(), &part, 32)?;
-        let batches = kto_batch(&part, baseline, 32, &setup.device)?;
+        let baseline = kto_baseline(learner.model(), &part, setup.passes.rows())?;
+        let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+        let batches = kto_batch(&part, baseline, micro_batch, &setup.device)?;
         let report = learner.step(&kto, &batches, schedule.lr(step + 1, epochs.steps()))?;
         if (step + 1) % 20 == 0 {
             println!("step {}: loss {:.4}, baseline {baseline:.3}", step + 1, report.loss);
@@ -98,8 +100,9 @@ impl Args {
         ensure!(labelled.len() >= 2, "at least two labelled responses are needed");
         let rows: Vec<Sequence> = labelled.iter().map(|(s, _)| s.clone()).collect();
         let frozen = ModelBank::frozen(setup.policy.clone());
+        let frozen = setup.passes.carry(frozen)?;
         let reading = Reading::Logprobs(Role::Actor);
-        let references = reference_logprobs(&frozen, reading, &rows, 64)?;
+        let references = reference_logprobs(&frozen, reading, &rows, setup.passes.rows())?;
         let example =
             |((sequence, desirable), reference)| KtoExample { sequence, desirable, reference };
         Ok(labelled.into_iter().zip(references).map(example).collect())

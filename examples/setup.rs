@@ -1,5 +1,6 @@
 //! What the short recipes begin with: the shipped task's models and data, or the user's own.
 
+use crate::budget::carried;
 use crate::data::{gold_scores, load_tokenizer};
 use crate::device;
 use crate::evaluate::respond;
@@ -8,6 +9,7 @@ use crate::recipe::Recipe;
 use anyhow::{Context, Result, ensure};
 use hydralign::algorithms::reward_scores;
 use hydralign::data::{ChatTemplate, Reader, TextTokenizer};
+use hydralign::memory::Dtype;
 use hydralign::models::{
     ModelBank, SaveOptions, copy_companions, load_checkpoint, save_checkpoint,
 };
@@ -15,6 +17,62 @@ use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Overwrite, RunFolder, StopFlag, mean};
 use std::path::{Path, PathBuf};
+
+/// How much is done at a time: memory depends on it, results do not. The program `plan` prints values that
+/// fit into a budget.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PassArgs {
+    /// Responses that are decoded at a time.
+    #[arg(long, value_name = "ROWS")]
+    pub generate_batch: Option<usize>,
+    /// Sequences that are read without a gradient at a time.
+    #[arg(long, value_name = "ROWS")]
+    pub score_batch: Option<usize>,
+    /// Rows, or pairs, that are differentiated at a time.
+    #[arg(long, value_name = "ROWS")]
+    pub micro_batch: Option<usize>,
+    /// Tokens per piece in which the vocabulary is visited [default: all at once].
+    #[arg(long, value_name = "TOKENS")]
+    pub logprob_chunk: Option<usize>,
+    /// Blocks that are recomputed together in a backward pass [default: nothing is recomputed].
+    #[arg(long, value_name = "BLOCKS")]
+    pub segment_blocks: Option<usize>,
+    /// Number format of the matrices of frozen models: f32, f16 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub frozen_dtype: Dtype,
+}
+
+impl PassArgs {
+    /// A bank that is held and run like this.
+    ///
+    /// # Errors
+    /// A matrix with a number too large for the format.
+    pub fn carry(&self, bank: ModelBank) -> Result<ModelBank> {
+        carried(bank, self.execution(), self.frozen_dtype)
+    }
+
+    fn execution(&self) -> Execution {
+        let Self { logprob_chunk, segment_blocks, .. } = *self;
+        Execution { logprob_chunk, segment_blocks }
+    }
+
+    /// Sequences that are read at a time.
+    pub fn rows(&self) -> usize {
+        self.score_batch.unwrap_or(64)
+    }
+
+    fn check(&self) -> Result<()> {
+        let rows = [
+            ("--generate-batch", self.generate_batch),
+            ("--score-batch", self.score_batch),
+            ("--micro-batch", self.micro_batch),
+        ];
+        for (flag, count) in rows {
+            ensure!(count != Some(0), "{flag} must be at least 1");
+        }
+        Ok(self.execution().validate()?)
+    }
+}
 
 /// Flags that the recipes share.
 #[derive(clap::Args, Debug)]
@@ -46,6 +104,9 @@ pub struct CommonArgs {
     /// A few seconds, to see that everything works.
     #[arg(long)]
     pub smoke: bool,
+    /// How much is done at a time.
+    #[command(flatten)]
+    pub passes: PassArgs,
 }
 
 /// A policy, a reward, data, and where the result goes.
@@ -72,6 +133,8 @@ pub struct Setup {
     pub stop: StopFlag,
     /// Seed of everything that is drawn.
     pub seed: u64,
+    /// How much is done at a time.
+    pub passes: PassArgs,
     companions: PathBuf,
     has_gold: bool,
 }
@@ -82,14 +145,18 @@ impl CommonArgs {
     /// # Errors
     /// A file that is missing or malformed, named.
     pub fn open(&self, name: &str, stop: &StopFlag) -> Result<Setup> {
+        self.passes.check()?;
         let named = || PathBuf::from(format!("runs/{name}-{}", self.seed));
         let path = self.out.clone().unwrap_or_else(named);
         let overwrite = if self.out.is_some() { Overwrite::Refuse } else { Overwrite::Replace };
         let folder = RunFolder::create(path, overwrite)?;
-        match &self.model {
-            Some(dir) => self.own(dir, folder, stop),
-            None => self.shipped(folder, stop),
-        }
+        let mut setup = match &self.model {
+            Some(dir) => self.own(dir, folder, stop)?,
+            None => self.shipped(folder, stop)?,
+        };
+        let decoded = self.passes.generate_batch.unwrap_or(setup.generation.batch_size);
+        setup.generation.batch_size = decoded;
+        Ok(setup)
     }
 
     fn shipped(&self, folder: RunFolder, stop: &StopFlag) -> Result<Setup> {
@@ -112,6 +179,7 @@ impl CommonArgs {
             folder,
             stop: stop.clone(),
             seed: self.seed,
+            passes: self.passes.clone(),
             companions: crate::base_model_dir(),
             has_gold: true,
         })
@@ -160,6 +228,7 @@ impl CommonArgs {
             folder,
             stop: stop.clone(),
             seed: self.seed,
+            passes: self.passes.clone(),
             companions: dir.to_owned(),
             has_gold: false,
         })
@@ -224,7 +293,8 @@ impl Setup {
     /// There is none, or it cannot read the sequences.
     pub fn scores(&self, sequences: &[Sequence]) -> Result<Vec<f32>> {
         let bank = ModelBank::frozen(self.reward()?.clone());
-        Ok(reward_scores(&bank, sequences, 64)?)
+        let bank = self.passes.carry(bank)?;
+        Ok(reward_scores(&bank, sequences, self.passes.rows())?)
     }
 
     /// One line on how good responses are: the true score where the program knows it, else the reward

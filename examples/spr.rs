@@ -105,12 +105,14 @@ fn learn(
 ) -> Result<Checkpoint> {
     let placement = Placement::policy("spr", false, false);
     let bank = ModelBank::new(&placement, &Start::joint(&setup.policy), &LoraShape::default(), 0)?;
+    let bank = setup.passes.carry(bank)?;
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let seed = sub_seed(setup.seed, &format!("spr {iteration}"));
     let epochs = Epochs { items: rows.len(), minibatch: 32, epochs: 2, seed };
     for items in epochs.minibatches() {
         let part: Vec<WeightedSequence> = items.iter().map(|&i| rows[i].clone()).collect();
-        learner.step(&Nll, &weighted_batch(&part, 32, &setup.device)?, lr)?;
+        let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+        learner.step(&Nll, &weighted_batch(&part, micro_batch, &setup.device)?, lr)?;
     }
     Ok(learner.into_model().checkpoint(Role::Actor)?)
 }

@@ -1,0 +1,135 @@
+//! Memory budgets as their users meet them: planned, refused, kept, and the same result whatever they are.
+
+use hydralign::memory::parse_bytes;
+use hydralign::runs::{MetricsLine, read_metrics};
+use hydralign_examples::base_model_dir;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs a program of this package, which `cargo test` builds beside its tests, in a folder.
+fn run(folder: &Path, name: &str, args: &[&str]) -> Output {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().with_file_name("examples").join(name);
+    assert!(path.exists(), "{}: run `cargo test --workspace`", path.display());
+    let mut command = Command::new(path);
+    command.args(args).current_dir(folder).env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+fn good(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn fault(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn lines(folder: &Path, out: &str) -> Vec<MetricsLine> {
+    read_metrics(&folder.join(out).join("metrics.jsonl")).unwrap()
+}
+
+#[test]
+fn a_run_stays_within_its_budget_and_learns_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = |out: &str, budget: &[&str]| {
+        let args = [&["--smoke", "--out", out][..], budget].concat();
+        good(&run(folder.path(), "hydra_rlhf", &args));
+        lines(folder.path(), out)
+    };
+    let free = smoke("free", &[]);
+    let tight = smoke("tight", &["--memory-budget", "20MiB"]);
+    // The highest moment of the stages that were planned, the model that a stage starts from included.
+    let stages = ["sft", "hydra_sft", "ppo"];
+    let peak = |lines: &[MetricsLine]| {
+        let records = lines.iter().filter(|line| stages.contains(&line.stage.as_str()));
+        let planned = records.flat_map(|line| &line.memory);
+        let planned = planned.filter(|r| ["generate", "score", "update"].contains(&r.phase.name()));
+        planned.map(|r| r.peak).max().unwrap()
+    };
+    let (more, less) = (peak(&free), peak(&tight));
+    assert!(less <= parse_bytes("20MiB").unwrap(), "{less}");
+    assert!(more > 5 * less, "{more} without a budget, {less} with one");
+    assert_eq!(free.len(), tight.len());
+    for (one, other) in free.iter().zip(&tight) {
+        for name in ["nll", "ranking_loss", "score", "kl", "grad_norm"] {
+            let (Some(one), Some(other)) = (one.get(name), other.get(name)) else { continue };
+            let scale = one.abs().max(0.1);
+            assert!((one - other).abs() < 2e-3 * scale, "{name}: {one} and {other}");
+        }
+    }
+    let config = std::fs::read_to_string(folder.path().join("tight/config.toml")).unwrap();
+    assert!(config.contains("memory_budget = \"20MiB\""), "{config}");
+    assert!(config.contains("segment_blocks"), "{config}");
+    assert!(folder.path().join("tight/memory.svg").exists());
+}
+
+#[test]
+fn a_budget_that_nothing_fits_into_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let with =
+        |budget| run(folder.path(), "hydra_rlhf", &["--out", "x", "--memory-budget", budget]);
+    let text = fault(&with("2MiB"));
+    for part in ["memory_budget = \"2MiB\": SFT", "short", "optimizer", "total"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(fault(&with("much")).contains("`much` is not a size"));
+    assert!(!folder.path().join("x").exists());
+}
+
+fn pairs(folder: &Path) -> String {
+    let line = |i: usize| {
+        format!("{{\"prompt\": \"tea {i}\", \"chosen\": \"good tea\", \"rejected\": \"no\"}}\n")
+    };
+    let path = folder.join("pairs.jsonl");
+    std::fs::write(&path, (0..12).map(line).collect::<String>()).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_plan_prints_a_command_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = (base_model_dir().display().to_string(), pairs(folder.path()));
+    let plan = |budget: &str| {
+        run(folder.path(), "plan", &["--model", &model, "--data", &data, "--budget", budget])
+    };
+    let text = good(&plan("17MiB"));
+    assert!(text.contains("recommended: dpo_precomputed"), "{text}");
+    let command = text.lines().last().unwrap();
+    let (name, flags) = command
+        .strip_prefix("cargo run --release --example ")
+        .and_then(|rest| rest.split_once(" -- "))
+        .unwrap_or_else(|| panic!("{text}"));
+    let flags: Vec<&str> = flags.split(' ').chain(["--out", "trained"]).collect();
+    assert!(flags.contains(&"--micro-batch"), "{flags:?}");
+    let ran = good(&run(folder.path(), name, &flags));
+    assert!(ran.contains("saved in"), "{ran}");
+
+    // A tighter one leaves the pieces, a roomy one nothing.
+    let roomy = good(&plan("1GiB"));
+    assert!(roomy.contains("--micro-batch 32\n") && !roomy.contains("does not fit"), "{roomy}");
+    let error = fault(&plan("1MiB"));
+    assert!(error.contains("no method fits into 1MiB"), "{error}");
+}
+
+#[test]
+fn a_plan_refuses_what_it_cannot_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = (base_model_dir().display().to_string(), pairs(folder.path()));
+    let cases: [(&[&str], &str); 6] = [
+        (&["--model", "nowhere", "--data", &data, "--budget", "1GiB"], "nowhere"),
+        (&["--model", &model, "--data", "nothing.jsonl", "--budget", "1GiB"], "nothing.jsonl"),
+        (&["--model", &model, "--data", &data, "--budget", "1XB"], "unknown unit `XB`"),
+        (&["--model", &model, "--data", &data, "--budget", "1GiB", "--method", "magic"], "`magic`"),
+        (&["--model", &model, "--data", &data, "--budget", "1GiB", "--rank", "0"], "--rank"),
+        (
+            &["--model", &model, "--data", &data, "--budget", "1GiB", "--max-new-tokens", "9999"],
+            "leaves no room",
+        ),
+    ];
+    for (args, reason) in cases {
+        let text = fault(&run(folder.path(), "plan", args));
+        assert!(text.contains(reason), "{args:?}: {text}");
+    }
+}
