@@ -1,30 +1,15 @@
 //! Memory budgets as their users meet them: planned, refused, kept, and the same result whatever they are.
 
-use hydralign::memory::parse_bytes;
-use hydralign::runs::{MetricsLine, read_metrics};
+mod common;
+
+use common::{fault, good, run};
+use hydralign::families::read_architecture;
+use hydralign::memory::{Meter, Method, PhaseName, Profile, Rate, Rates, Workload, parse_bytes};
+use hydralign::prelude::*;
+use hydralign::runs::{MetricsLine, SharedMeter, read_metrics};
 use hydralign_examples::base_model_dir;
+use hydralign_examples::budget::{Parts, Watch};
 use std::path::Path;
-use std::process::{Command, Output};
-
-/// Runs a program of this package, which `cargo test` builds beside its tests, in a folder.
-fn run(folder: &Path, name: &str, args: &[&str]) -> Output {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().with_file_name("examples").join(name);
-    assert!(path.exists(), "{}: run `cargo test --workspace`", path.display());
-    let mut command = Command::new(path);
-    command.args(args).current_dir(folder).env("RUST_BACKTRACE", "0").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn fault(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn lines(folder: &Path, out: &str) -> Vec<MetricsLine> {
     read_metrics(&folder.join(out).join("metrics.jsonl")).unwrap()
@@ -76,6 +61,49 @@ fn a_budget_that_nothing_fits_into_is_refused_before_anything_is_made() {
     }
     assert!(fault(&with("much")).contains("`much` is not a size"));
     assert!(!folder.path().join("x").exists());
+}
+
+/// Reads the same number of bytes for ever.
+struct Stuck(u64);
+
+impl Meter for Stuck {
+    fn bytes_in_use(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn bytes_peak(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn reset_peak(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_phase_that_holds_more_than_planned_changes_the_rest_of_the_run() {
+    let rate = Rate { flops: 1e10, block_seconds: 1e-5 };
+    let parts = Parts {
+        method: Method::ppo(&Placement::hydra_ppo()),
+        architecture: read_architecture(&base_model_dir()).unwrap(),
+        lora: LoraShape { rank: 16, ..LoraShape::default() },
+        workload: Workload::uniform(32, 16, 32),
+        profile: Profile::flex(2),
+        rates: Rates { generate: rate, read: rate, learn: rate },
+    };
+    let free = parts.job().plan(u64::MAX).unwrap();
+    let predicted = free.prediction.get(PhaseName::Update).unwrap().total();
+    let bytes = predicted * 11 / 10;
+    let watch = |read: u64| {
+        let beside = 1000;
+        Watch::new(parts.job(), bytes, SharedMeter::new(Stuck(read + beside)), beside).unwrap()
+    };
+    assert!(watch(predicted).phase_ended(PhaseName::Update).unwrap().is_none());
+    let chosen = watch(predicted * 13 / 10).phase_ended(PhaseName::Update).unwrap().unwrap();
+    assert!(chosen.micro_batch < 32 || chosen.execution != Execution::default(), "{chosen:?}");
+    assert_eq!((chosen.batch, chosen.minibatch), (32, 32));
+    let error = watch(predicted * 1000).phase_ended(PhaseName::Update).unwrap_err();
+    assert!(error.to_string().contains("short"), "{error}");
 }
 
 fn pairs(folder: &Path) -> String {

@@ -1,31 +1,13 @@
 //! The short recipes and the comparison as their users run them.
 
+mod common;
+
+use common::{fault, good, run};
 use hydralign::core::Phase;
 use hydralign::runs::read_metrics;
 use hydralign_examples::base_model_dir;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// Runs a program of this package, which `cargo test` builds beside its tests, in a folder.
-fn run(folder: &Path, name: &str, args: &[&str]) -> Output {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().with_file_name("examples").join(name);
-    assert!(path.exists(), "{}: run `cargo test --workspace`", path.display());
-    let mut command = Command::new(path);
-    command.args(args).current_dir(folder).env("RUST_BACKTRACE", "0").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn fault(output: &Output) -> String {
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn every_recipe_runs_on_the_shipped_task() {
