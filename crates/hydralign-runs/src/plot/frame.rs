@@ -6,10 +6,11 @@ pub(super) const FAINT_INK: &str = "fill=\"#59636e\"";
 pub(super) const GRID: &str = "stroke=\"#e6e8eb\" stroke-width=\"1\"";
 pub(super) const AXIS: &str = "stroke=\"#8c959f\" stroke-width=\"1\"";
 
-/// For areas: Okabe and Ito's colours and a violet, in an order in which neighbours also differ in lightness.
-pub(super) const FILLS: [&str; 9] = [
+/// For areas: Okabe and Ito's colours, a violet, a brown and a teal, in an order in which neighbours also
+/// differ in lightness. One for each category of bytes.
+pub(super) const FILLS: [&str; 11] = [
     "#0072b2", "#56b4e9", "#000000", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#f0e442",
-    "#8c6bb1",
+    "#8c6bb1", "#7f4f0a", "#8fd3c7",
 ];
 
 pub(super) const LEFT: f64 = 74.0;
