@@ -6,6 +6,7 @@
 //! what burn-autodiff and burn-flex 0.22 do. What is live at the highest moment is the prediction, and
 //! its parts are the categories.
 
+mod block;
 mod cut;
 mod decode;
 #[cfg(test)]
@@ -16,11 +17,14 @@ mod fused;
 mod learn;
 mod ledger;
 mod log_prob;
+mod operations;
 mod read;
+mod store;
 mod tape;
 mod weights;
 
 pub(crate) use ledger::{Buffer, Ledger, Lines};
 pub(crate) use read::{Batch, Model};
+pub(crate) use store::Store;
 pub(crate) use tape::Tape;
-pub(crate) use weights::{Bank, Store};
+pub(crate) use weights::Bank;
