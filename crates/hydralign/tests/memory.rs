@@ -8,7 +8,7 @@ mod common;
 
 use burn::tensor::Device;
 use common::categories::{Case, Counted};
-use common::drive::{checkpoint, peak};
+use common::drive::{checkpoint, peak, warm_up_threads};
 use hydralign_families::{Architecture, architecture};
 use hydralign_kernels::CountingAllocator;
 use hydralign_memory::{Activity, Category, Dtype, Estimate, Method, Profile, Work, Workload};
@@ -159,6 +159,7 @@ fn check(rows: &[Comparison]) {
 /// Makes what threads keep for ever.
 fn warm_up() {
     let (device, lora) = (Device::flex(), lora());
+    warm_up_threads(&device);
     let start = checkpoint(&llama(), &device);
     for method in [Method::sft(), Method::spr()] {
         for activity in &method.activities {

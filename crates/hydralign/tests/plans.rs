@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::Device;
-use common::drive::{checkpoint, peak};
+use common::drive::{checkpoint, peak, warm_up_threads};
 use hydralign_core::random::uniform;
 use hydralign_families::{Architecture, architecture};
 use hydralign_kernels::CountingAllocator;
@@ -104,6 +104,7 @@ fn measured(job: &Job<'_>, plan: &Plan, device: &Device) -> u64 {
 #[test]
 fn planned_runs_stay_within_their_budgets() {
     let (device, methods, profile, rates) = (Device::flex(), methods(), Profile::flex(2), rates());
+    warm_up_threads(&device);
     let (mut tight, mut changed, mut highest) = (0, 0, 0.0_f64);
     for index in 0..PLANS {
         let mut d = Draws(5, index * 1_000);
@@ -127,10 +128,6 @@ fn planned_runs_stay_within_their_budgets() {
         let share = d.below(101) as u64;
         let budget = least + most.saturating_sub(least) * share / 100;
         let plan = job.plan(budget).unwrap();
-        if index == 0 {
-            // Makes what threads keep for ever.
-            measured(&job, &plan, &device);
-        }
         let held = measured(&job, &plan, &device);
         let name = &method.name;
         assert!(

@@ -250,6 +250,20 @@ pub(crate) fn ppo_batches(w: &Workload, device: &Device) -> Vec<(TokenBatch, Ppo
     sequences(w.minibatch, w).chunks(w.micro_batch).map(micro_batch).collect()
 }
 
+/// Makes what threads keep for ever: each has a slab for matrix products as large as a core's cache,
+/// from its first product on.
+pub(crate) fn warm_up_threads(device: &Device) {
+    let matrix = Tensor::<2>::ones([512, 512], device);
+    let many = Tensor::<3>::ones([64, 96, 96], device);
+    for _ in 0..50 {
+        drop(matrix.clone().matmul(matrix.clone()));
+        drop(many.clone().matmul(many.clone()));
+    }
+    // Below the size from which products are shared out: the calling thread's own.
+    let small = Tensor::<2>::ones([64, 64], device);
+    drop(small.clone().matmul(small));
+}
+
 /// The most bytes of an activity in the second of two equal rounds, above those held before.
 pub(crate) fn peak(
     method: &Method,
