@@ -94,7 +94,8 @@ fn gradient_peak(placement: &Placement, execution: Execution) -> f64 {
 
 #[test]
 fn pieces_hold_less() {
-    head_peaks([256, 512, 2048], true); // What worker threads set up once.
+    common::drive::warm_up_threads(&Device::flex());
+    head_peaks([256, 512, 2048], true); // What else is set up once.
     let mut report = String::new();
     for (trained, most) in [(false, 40.0), (true, 105.0)] {
         let [at_once, in_pieces] = head_peaks(HEAD, trained);

@@ -13,6 +13,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 #[test]
 fn an_iteration_leaves_nothing_behind() {
+    common::drive::warm_up_threads(&Device::flex());
     let start = checkpoint();
     for placement in [Placement::ppo(), Placement::j_hydra_ppo(), Placement::hydra_ppo()] {
         let mut learner = learner(&placement, &start);

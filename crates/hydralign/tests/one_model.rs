@@ -56,6 +56,7 @@ fn peak(mut step: impl FnMut(&mut Learner<ModelBank>), placement: &Placement) ->
 #[test]
 fn spr_and_precomputed_dpo_peak_where_supervised_fine_tuning_does() {
     let device = Device::flex();
+    common::drive::warm_up_threads(&device);
     let rows = sequences();
     let alone = Placement::policy("policy", false, false);
     let supervised = || {
@@ -64,7 +65,7 @@ fn spr_and_precomputed_dpo_peak_where_supervised_fine_tuning_does() {
         };
         peak(step, &Placement::sft())
     };
-    // The first run also makes the buffers that threads keep.
+    // The first run makes what else is kept for ever.
     supervised();
     let sft = supervised();
     let groups: Vec<Vec<Sequence>> = rows.chunks(4).map(<[Sequence]>::to_vec).collect();
