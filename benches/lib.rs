@@ -73,7 +73,6 @@ pub fn prompts(rows: usize, tokens: usize, vocab: usize) -> Vec<Prompt> {
 
 /// `rows` random sequences, one prompt token each, the rest response.
 pub fn sequences(rows: usize, tokens: usize, vocab: usize) -> Vec<Sequence> {
-    let whole =
-        |p: Prompt| Sequence { prompt: p.tokens[..1].to_vec(), response: p.tokens[1..].to_vec() };
+    let whole = |p: Prompt| Sequence::new(p.tokens[..1].to_vec(), p.tokens[1..].to_vec());
     prompts(rows, tokens, vocab).into_iter().map(whole).collect()
 }

@@ -66,7 +66,7 @@ fn main() -> Result<()> {
             let response = encode_completion(&tokenizer, "completion", &r.completion)?;
             // The base model learns prompts too: only the first token is given.
             let (first, rest) = prompt.split_at(1);
-            Ok(Sequence { prompt: first.to_vec(), response: [rest, &response].concat() })
+            Ok(Sequence::new(first.to_vec(), [rest, &response].concat()))
         })
         .collect::<Result<Vec<_>>>()?;
     let checkpoint = Checkpoint {

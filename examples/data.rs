@@ -46,16 +46,16 @@ impl RunData {
             requests.iter().map(encode).collect()
         };
         let demonstration = |r: DemonstrationRecord| -> Result<Sequence> {
-            Ok(Sequence {
-                prompt: encode_prompt(tokenizer, &r.prompt, context)?,
-                response: encode_completion(tokenizer, "completion", &r.completion)?,
-            })
+            Ok(Sequence::new(
+                encode_prompt(tokenizer, &r.prompt, context)?,
+                encode_completion(tokenizer, "completion", &r.completion)?,
+            ))
         };
         let preference = |r: PreferenceRecord| -> Result<(Sequence, Sequence)> {
             let prompt = encode_prompt(tokenizer, &r.prompt, context)?;
             let side = |field, text: &str| -> Result<Sequence> {
                 let response = encode_completion(tokenizer, field, text)?;
-                Ok(Sequence { prompt: prompt.clone(), response })
+                Ok(Sequence::new(prompt.clone(), response))
             };
             Ok((side("chosen", &r.chosen)?, side("rejected", &r.rejected)?))
         };

@@ -136,7 +136,7 @@ fn offline_q_learning() {
         let rewards = case["rewards"].as_array().unwrap().iter().map(flat32);
         let rows: Vec<IlqlRow> = rewards
             .map(|rewards| IlqlRow {
-                sequence: Sequence { prompt: vec![0], response: vec![0; rewards.len()] },
+                sequence: Sequence::new(vec![0], vec![0; rewards.len()]),
                 rewards,
             })
             .collect();
@@ -164,7 +164,7 @@ fn offline_q_learning() {
 
 #[test]
 fn bad_rewards_are_refused() {
-    let sequence = Sequence { prompt: vec![0], response: vec![0; 2] };
+    let sequence = Sequence::new(vec![0], vec![0; 2]);
     for rewards in [vec![0.0], vec![0.0, f32::NAN], vec![f32::INFINITY, 0.0]] {
         let row = IlqlRow { sequence: sequence.clone(), rewards };
         assert!(ilql_batch(&[row], 1, &Device::flex()).is_err());

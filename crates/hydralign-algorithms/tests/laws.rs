@@ -163,7 +163,7 @@ fn settings_out_of_range_are_named() {
 #[test]
 fn superhf_is_supervised_learning_that_stays_near_the_start() {
     let row = |weight| {
-        let sequence = Sequence { prompt: vec![0], response: vec![0; 6] };
+        let sequence = Sequence::new(vec![0], vec![0; 6]);
         WeightedSequence::uniform(sequence, weight)
     };
     let at = |references: Vec<f32>| {

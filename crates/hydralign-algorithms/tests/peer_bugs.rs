@@ -47,7 +47,7 @@ impl Differentiable for PerToken {}
 /// Responses of one to seven tokens.
 fn ragged() -> Vec<Sequence> {
     let responses: [&[u32]; 5] = [&[0], &[3, 2, 3, 4], &[1, 1], &[3, 3, 0, 1, 3, 2, 3], &[2, 3, 2]];
-    responses.iter().map(|r| Sequence { prompt: vec![0], response: r.to_vec() }).collect()
+    responses.iter().map(|r| Sequence::new(vec![0], r.to_vec())).collect()
 }
 
 /// Loss and gradient norm of one minibatch, and the parameters after a step on it.
@@ -112,7 +112,7 @@ fn the_joint_loss_does_not_depend_on_the_split_either() {
 /// Both enter the ranking.
 #[test]
 fn the_rejected_response_is_ranked_and_not_imitated() {
-    let row = |response: &[u32]| Sequence { prompt: vec![0], response: response.to_vec() };
+    let row = |response: &[u32]| Sequence::new(vec![0], response.to_vec());
     let pairs = [(row(&[1, 1]), row(&[2, 3]))];
     let batches = preference_batch(&pairs, 1, &Device::flex()).unwrap();
     let (_, _, parameters) = step(&HydraSft::default(), &batches);

@@ -253,7 +253,7 @@ fn gumbel_regression() {
         let max_z = case["settings"]["max_clip"].as_f64().unwrap_or(1e6);
         let linex = Linex { temperature: setting(case, "loss_temp"), max_z };
         let model = Table::new(&[0.0], &vec![0.0; diff.len()], &[0.0]);
-        let states = Sequence { prompt: vec![0], response: vec![0; diff.len()] };
+        let states = Sequence::new(vec![0], vec![0; diff.len()]);
         let batches = linex_batch(&model, &linex, &[(states, diff)], 1, &Device::flex()).unwrap();
         let (tokens, batch) = &batches[0];
         let outputs = model.read(&linex.reads(), tokens).unwrap();
@@ -313,7 +313,7 @@ fn weighted_likelihood() {
         let q: Vec<f32> = pairs.map(|(a, b)| a.min(b)).collect();
         let weighting = weighting(1.0 / case["temperature"].as_f64().unwrap(), Some(100.0));
         let weights = weighting.against(&q, &flat(&case["v"])).unwrap();
-        let action = || Sequence { prompt: vec![0], response: vec![0] };
+        let action = || Sequence::new(vec![0], vec![0]);
         let rows: Vec<WeightedSequence> =
             weights.iter().map(|&w| WeightedSequence::uniform(action(), w)).collect();
         let batches = weighted_batch(&rows, rows.len(), &Device::flex()).unwrap();

@@ -20,7 +20,7 @@ fn rows(value: &Value) -> Vec<Vec<f32>> {
 }
 
 fn sequence(tokens: usize) -> Sequence {
-    Sequence { prompt: vec![0], response: vec![0; tokens] }
+    Sequence::new(vec![0], vec![0; tokens])
 }
 
 fn sum(row: &[f32]) -> f32 {

@@ -10,6 +10,11 @@ pub struct Sequence {
 }
 
 impl Sequence {
+    /// A prompt and its response.
+    pub fn new(prompt: Vec<u32>, response: Vec<u32>) -> Self {
+        Self { prompt, response }
+    }
+
     /// Tokens of prompt and response together.
     pub fn len(&self) -> usize {
         self.prompt.len() + self.response.len()
@@ -23,7 +28,7 @@ impl Sequence {
 
 impl From<&Episode> for Sequence {
     fn from(episode: &Episode) -> Self {
-        Self { prompt: episode.prompt.clone(), response: episode.response.clone() }
+        Self::new(episode.prompt.clone(), episode.response.clone())
     }
 }
 
@@ -68,7 +73,7 @@ impl TokenBatch {
                 return Err(CoreError::EmptyPrompt { row });
             }
             let response = tokens.split_off(1);
-            Ok(Sequence { prompt: tokens, response })
+            Ok(Sequence::new(tokens, response))
         };
         let sequences = texts.into_iter().enumerate().map(split).collect::<Result<Vec<_>, _>>()?;
         match sequences.is_empty() {
@@ -174,7 +179,7 @@ mod tests {
     use super::*;
 
     fn seq(prompt: &[u32], response: &[u32]) -> Sequence {
-        Sequence { prompt: prompt.to_vec(), response: response.to_vec() }
+        Sequence::new(prompt.to_vec(), response.to_vec())
     }
 
     #[test]

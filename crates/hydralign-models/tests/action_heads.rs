@@ -18,7 +18,7 @@ fn bank() -> ModelBank {
 }
 
 fn rows() -> TokenBatch {
-    let row = |p: &[u32], r: &[u32]| Sequence { prompt: p.to_vec(), response: r.to_vec() };
+    let row = |p: &[u32], r: &[u32]| Sequence::new(p.to_vec(), r.to_vec());
     TokenBatch::new(vec![row(&[7, 8], &[9, 0, 3]), row(&[1, 2, 3], &[4])]).unwrap()
 }
 

@@ -139,7 +139,7 @@ fn a_score_is_read_at_the_last_real_token_even_if_it_equals_the_pad() {
     let start = Start::joint(&checkpoint);
     let placement = Placement::reward_model();
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0).unwrap();
-    let row = |p: &[u32], r: &[u32]| Sequence { prompt: p.to_vec(), response: r.to_vec() };
+    let row = |p: &[u32], r: &[u32]| Sequence::new(p.to_vec(), r.to_vec());
     let score = Reading::Score(Role::Reward);
     let read = |rows: Vec<Sequence>| {
         let batch = TokenBatch::new(rows).unwrap();

@@ -118,10 +118,7 @@ fn greedy_generation_of_a_left_padded_batch_is_that_of_transformers() {
         let cached = decode(&bank, &prompts, new[0].len());
         assert_eq!(cached.iter().map(Vec::as_slice).collect::<Vec<_>>(), new, "{name}: cached");
         // Right-padded, without a cache: each token is the best after all before it.
-        let rows = prompts
-            .iter()
-            .zip(&new)
-            .map(|(p, new)| Sequence { prompt: p.clone(), response: new.to_vec() });
+        let rows = prompts.iter().zip(&new).map(|(p, new)| Sequence::new(p.clone(), new.to_vec()));
         let batch = TokenBatch::new(rows.collect()).unwrap();
         let all = bank.all_logits(Role::Actor, &batch).unwrap();
         let (vocab, width) = (all.dims()[2], batch.width());

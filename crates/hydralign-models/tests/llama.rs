@@ -123,7 +123,7 @@ fn cached_decoding_gives_the_logits_of_a_full_pass() {
     }
     let vocab = steps[0].len() / prompts.len();
     for (row, prompt) in prompts.iter().enumerate() {
-        let sequence = Sequence { prompt: prompt.clone(), response: forced[row].clone() };
+        let sequence = Sequence::new(prompt.clone(), forced[row].clone());
         let batch = TokenBatch::new(vec![sequence]).unwrap();
         let full = host(bank.all_logits(Role::Actor, &batch).unwrap());
         for (step, cached) in steps.iter().enumerate() {
@@ -138,7 +138,7 @@ fn cached_decoding_gives_the_logits_of_a_full_pass() {
 #[test]
 fn padding_changes_nothing() {
     let bank = sft_bank("llama");
-    let row = |p: &[u32], r: &[u32]| Sequence { prompt: p.to_vec(), response: r.to_vec() };
+    let row = |p: &[u32], r: &[u32]| Sequence::new(p.to_vec(), r.to_vec());
     let rows = [row(&[5, 0, 7], &[0, 9]), row(&[1], &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])];
     let reading = Reading::Logprobs(Role::Actor);
     let read = |rows: Vec<Sequence>| {

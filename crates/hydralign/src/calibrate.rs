@@ -78,7 +78,7 @@ fn rate(
 }
 
 fn sequences(rows: usize) -> Vec<Sequence> {
-    vec![Sequence { prompt: vec![0; TOKENS], response: vec![0; TOKENS] }; rows]
+    vec![Sequence::new(vec![0; TOKENS], vec![0; TOKENS]); rows]
 }
 
 fn pass() -> PassTokens {

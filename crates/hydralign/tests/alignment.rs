@@ -17,7 +17,7 @@ const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
 const ACTOR: Reading = Reading::Logprobs(Role::Actor);
 
 fn sequence(prompt: &[u32], response: &[u32]) -> Sequence {
-    Sequence { prompt: prompt.to_vec(), response: response.to_vec() }
+    Sequence::new(prompt.to_vec(), response.to_vec())
 }
 
 /// Pairs of ragged lengths.

@@ -118,7 +118,7 @@ fn bank(placement: &Placement, start: &Checkpoint) -> ModelBank {
 }
 
 fn sequence(prompt: &[u32], response: &[u32]) -> Sequence {
-    Sequence { prompt: prompt.to_vec(), response: response.to_vec() }
+    Sequence::new(prompt.to_vec(), response.to_vec())
 }
 
 /// Pairs of ragged lengths.

@@ -81,8 +81,7 @@ fn bank(placement: &Placement) -> ModelBank {
 fn gradient_peak(placement: &Placement, execution: Execution) -> f64 {
     let bank = bank(placement).with_execution(execution).unwrap();
     let response = |i: usize| (0..127).map(|t| 2 + ((7 * i + 3 * t) % 2000) as u32).collect();
-    let rows: Vec<Sequence> =
-        (0..16).map(|i| Sequence { prompt: vec![2], response: response(i) }).collect();
+    let rows: Vec<Sequence> = (0..16).map(|i| Sequence::new(vec![2], response(i))).collect();
     let (tokens, weights) = nll_batch(&rows, 16, &Device::flex()).unwrap().remove(0);
     peak(|| {
         bank.differentiate(&Nll.reads(), &tokens, |outputs| {

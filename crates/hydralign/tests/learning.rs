@@ -12,7 +12,7 @@ use hydralign::core::{CoreError, Finish};
 use hydralign::prelude::*;
 
 fn response(tokens: &[u32]) -> Vec<Sequence> {
-    prompts().into_iter().map(|p| Sequence { prompt: p, response: tokens.to_vec() }).collect()
+    prompts().into_iter().map(|p| Sequence::new(p, tokens.to_vec())).collect()
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn checkpoint() -> Checkpoint {
 
 fn sequences() -> Vec<Sequence> {
     let response = |i: usize| (0..24).map(|t| 2 + ((7 * i + 3 * t) % 500) as u32).collect();
-    (0..ROWS).map(|i| Sequence { prompt: vec![2; 8], response: response(i) }).collect()
+    (0..ROWS).map(|i| Sequence::new(vec![2; 8], response(i))).collect()
 }
 
 /// Highest bytes above the start over two optimizer steps, the model included.

@@ -123,7 +123,7 @@ fn the_reward_head_is_trained_and_saved_under_lora() {
     let start = checkpoint();
     let placement = Placement::reward_model().with_adapter("rm");
     let mut learner = learner(&placement, &start);
-    let row = |p: &[u32], r: &[u32]| Sequence { prompt: p.to_vec(), response: r.to_vec() };
+    let row = |p: &[u32], r: &[u32]| Sequence::new(p.to_vec(), r.to_vec());
     let pairs: Vec<_> =
         prompts().iter().map(|p| (row(p, &[9, STOP]), row(p, &[10, 12, STOP]))).collect();
     let before = head(learner.model(), Role::Reward);

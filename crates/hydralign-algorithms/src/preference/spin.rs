@@ -10,7 +10,7 @@ use hydralign_core::{Episode, Sequence};
 pub fn spin_pairs(demonstrations: &[Sequence], answers: &[Episode]) -> Vec<Pair> {
     let pair = |(real, answer): (&Sequence, &Episode)| Pair {
         chosen: real.clone(),
-        rejected: Sequence { prompt: real.prompt.clone(), response: answer.response.clone() },
+        rejected: Sequence::new(real.prompt.clone(), answer.response.clone()),
         reference: None,
     };
     demonstrations.iter().zip(answers).map(pair).filter(|p| p.chosen != p.rejected).collect()

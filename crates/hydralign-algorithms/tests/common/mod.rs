@@ -57,7 +57,7 @@ impl Differentiable for Table {}
 
 /// A batch of that many one-token responses; the table does not look at it.
 pub(crate) fn any_batch(tokens: usize) -> TokenBatch {
-    TokenBatch::new(vec![Sequence { prompt: vec![0], response: vec![0; tokens] }]).unwrap()
+    TokenBatch::new(vec![Sequence::new(vec![0], vec![0; tokens])]).unwrap()
 }
 
 pub(crate) fn golden(name: &str) -> Value {

@@ -214,7 +214,7 @@ pub(crate) fn prefix(prompt: usize, tokens: &[u32]) -> usize {
 pub(crate) fn sequences(prompt: u32) -> Vec<Sequence> {
     let tokens = 0..V as u32;
     let all = tokens.clone().flat_map(|a| tokens.clone().map(move |b| vec![a, b]));
-    all.map(|response| Sequence { prompt: vec![prompt], response }).collect()
+    all.map(|response| Sequence::new(vec![prompt], response)).collect()
 }
 
 /// A score for every response: no two alike, not additive over tokens.

@@ -373,7 +373,7 @@ impl<'a> Reader<'a> {
                 return Err(RecordError::WrongType { field, expected, found: "a conversation" });
             }
         };
-        Ok(Sequence { prompt: self.prompt(prompt)?, response })
+        Ok(Sequence::new(self.prompt(prompt)?, response))
     }
 
     /// What the turns of an answer add to the text of their prompt, without the line break that

@@ -49,8 +49,7 @@ pub(crate) fn ids((shape, values): &(Vec<usize>, Vec<f64>)) -> Vec<Vec<u32>> {
 
 /// The first token is the prompt, the rest the response.
 pub(crate) fn whole_rows(rows: &[Vec<u32>]) -> TokenBatch {
-    let sequence =
-        |row: &Vec<u32>| Sequence { prompt: row[..1].to_vec(), response: row[1..].to_vec() };
+    let sequence = |row: &Vec<u32>| Sequence::new(row[..1].to_vec(), row[1..].to_vec());
     TokenBatch::new(rows.iter().map(sequence).collect()).unwrap()
 }
 

@@ -84,7 +84,7 @@ fn carried(bank: ModelBank, w: &Workload) -> ModelBank {
 
 fn sequences(rows: usize, w: &Workload) -> Vec<Sequence> {
     let ids = |n: usize, row: usize| (0..n).map(|t| ((7 * t + row) % 61) as u32).collect();
-    let row = |i| Sequence { prompt: ids(w.prompt_tokens, i), response: ids(w.response_tokens, i) };
+    let row = |i| Sequence::new(ids(w.prompt_tokens, i), ids(w.response_tokens, i));
     (0..rows).map(row).collect()
 }
 

@@ -49,9 +49,8 @@ pub(crate) fn checkpoint_with_adapter() -> Checkpoint {
     let placement = Placement::sft().with_adapter("sft");
     let bank = ModelBank::new(&placement, &Start::joint(&base), &lora(), 5).unwrap();
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let rows: Vec<Sequence> = (0..4)
-        .map(|i| Sequence { prompt: vec![2, 3 + i], response: vec![9, 4 + i, STOP] })
-        .collect();
+    let rows: Vec<Sequence> =
+        (0..4).map(|i| Sequence::new(vec![2, 3 + i], vec![9, 4 + i, STOP])).collect();
     for _ in 0..5 {
         let batch = hydralign::algorithms::nll_batch(&rows, 4, &Device::flex()).unwrap();
         learner.step(&Nll, &batch, 0.02).unwrap();

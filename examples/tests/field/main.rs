@@ -1,0 +1,17 @@
+//! What people bring and do: files, flags, signals that trainers are known to get wrong, each with the
+//! right value or the right refusal.
+//!
+//! Every check prints a row of a table: `cargo test --workspace --test field -- --nocapture`. A file is
+//! one subject; the inputs lie beside it in `inputs/`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod checkpoints;
+mod conversations;
+mod lines;
+mod methods;
+mod runs;
+mod sandbox;
+mod table;
+mod tokenizers;
