@@ -231,6 +231,6 @@ impl Lab {
 }
 
 fn pass(sequence: &Sequence, logits: bool) -> PassTokens {
-    let predicted = if logits { sequence.response.len() as u64 } else { 0 };
+    let predicted = if logits { sequence.response_tokens() as u64 } else { 0 };
     PassTokens { tokens: sequence.len() as u64, predicted }
 }

@@ -72,7 +72,7 @@ impl Method for ControlledMethod {
         let rows = sequences(&episodes);
         let scores = lab.scores(&rows)?;
         observer.phase(Phase::Update);
-        let target = |(s, &r): (&Sequence, &f32)| (s.clone(), vec![r; s.response.len()]);
+        let target = |(s, &r): (&Sequence, &f32)| (s.clone(), vec![r; s.response_tokens()]);
         let targets: Vec<(Sequence, Vec<f32>)> = rows.iter().zip(&scores).map(target).collect();
         let lr = turn.lr(&self.lr);
         let objective = self.objective();

@@ -45,7 +45,7 @@ impl IlqlMethod {
         let bank = bank.with_action_heads(ilql.two_heads, seed)?;
         let learner = Learner::new(bank, &lab.recipe.optimizer);
         let row = |sequence: &Sequence, last: f32| {
-            let mut rewards = vec![0.0; sequence.response.len()];
+            let mut rewards = vec![0.0; sequence.response_tokens()];
             *rewards.last_mut().expect("a response has a token") = last;
             IlqlRow { sequence: sequence.clone(), rewards }
         };

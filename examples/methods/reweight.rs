@@ -130,7 +130,11 @@ impl ReweightMethod {
         observer.phase(Phase::Update);
         let mut learner = self.value_learner(lab, "w")?;
         // A prompt is all that W sees, so its responses are cut to the token that is predicted.
-        let cut = |s: &Sequence| Sequence { response: s.response[..1].to_vec(), ..s.clone() };
+        let cut = |s: &Sequence| {
+            let mut first = s.clone();
+            first.truncate_response(1);
+            first
+        };
         let rows: Vec<(Sequence, Vec<f32>)> = groups
             .iter()
             .zip(scores)
@@ -165,8 +169,11 @@ impl ReweightMethod {
         observer.phase(Phase::Update);
         let rows: Vec<Sequence> = groups.iter().flatten().cloned().collect();
         let flat = scores.iter().flatten();
-        let targets: Vec<(Sequence, Vec<f32>)> =
-            rows.iter().zip(flat).map(|(s, &r)| (s.clone(), vec![r; s.response.len()])).collect();
+        let targets: Vec<(Sequence, Vec<f32>)> = rows
+            .iter()
+            .zip(flat)
+            .map(|(s, &r)| (s.clone(), vec![r; s.response_tokens()]))
+            .collect();
         let lr = turn.lr(&self.lr);
         let micro = lab.recipe.ppo.ppo.micro_batch;
         let mut learner = self.value_learner(lab, "q")?;

@@ -14,7 +14,7 @@ pub fn perplexity<M: Roles + ?Sized>(
     sequences: &[Sequence],
     rows: usize,
 ) -> Result<f64, AlgorithmError> {
-    let tokens: usize = sequences.iter().map(|s| s.response.len()).sum();
+    let tokens: usize = sequences.iter().map(|s| s.response_tokens()).sum();
     if tokens == 0 {
         return Err(AlgorithmError::Empty { what: "tokens" });
     }

@@ -70,11 +70,11 @@ pub fn preference_batch(
     micro_batch: usize,
     device: &Device,
 ) -> Result<Vec<(TokenBatch, JointWeights)>, CoreError> {
-    let total: usize = pairs.iter().map(|(chosen, _)| chosen.response.len()).sum();
+    let total: usize = pairs.iter().map(|(chosen, _)| chosen.response_tokens()).sum();
     let ranked = ranking_batch(pairs, micro_batch, device)?;
     let parts = pairs.chunks(micro_batch.max(1));
     let join = |((batch, ranking), part): ((TokenBatch, PairWeights), &[(Sequence, Sequence)])| {
-        let learnt: usize = part.iter().map(|(chosen, _)| chosen.response.len()).sum();
+        let learnt: usize = part.iter().map(|(chosen, _)| chosen.response_tokens()).sum();
         let mut weights = vec![1.0 / total as f32; learnt];
         weights.resize(batch.response_tokens(), 0.0);
         (batch, (TokenWeights::new(weights, device), ranking))

@@ -33,7 +33,7 @@ pub fn nll_batch(
     micro_batch: usize,
     device: &Device,
 ) -> Result<Vec<(TokenBatch, TokenWeights)>, CoreError> {
-    let total = sequences.iter().map(|s| s.response.len()).sum();
+    let total = sequences.iter().map(|s| s.response_tokens()).sum();
     sequences
         .chunks(micro_batch.max(1))
         .map(|rows| {

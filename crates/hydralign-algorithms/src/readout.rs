@@ -2,7 +2,7 @@ use hydralign_core::{CoreError, Reading, Request, Roles, Sequence, TokenBatch};
 use std::collections::BTreeMap;
 
 /// Readings of many sequences on the host, without a graph: one vector per sequence, of one
-/// number per response token (one number in all for a score).
+/// number per response token that its mask keeps (one number in all for a score).
 #[derive(Clone, Debug, Default)]
 pub struct Readout(BTreeMap<Reading, Vec<Vec<f32>>>);
 
@@ -29,7 +29,7 @@ impl Readout {
                 let mut packed = outputs.to_vec(reading)?.into_iter();
                 for &i in part {
                     let scalar = matches!(reading, Reading::Score(_));
-                    let n = if scalar { 1 } else { sequences[i].response.len() };
+                    let n = if scalar { 1 } else { sequences[i].response_tokens() };
                     rows[i] = packed.by_ref().take(n).collect();
                 }
             }

@@ -7,12 +7,40 @@ pub struct Sequence {
     pub prompt: Vec<u32>,
     /// Response tokens; at least one.
     pub response: Vec<u32>,
+    /// Which response tokens the model itself says; none if all are its own. A response of several
+    /// turns has those of others in it: they are read, and neither predicted nor learnt.
+    pub response_mask: Option<Vec<bool>>,
 }
 
 impl Sequence {
-    /// A prompt and its response.
+    /// A prompt and its response, every token of which is the model's own.
     pub fn new(prompt: Vec<u32>, response: Vec<u32>) -> Self {
-        Self { prompt, response }
+        Self { prompt, response, response_mask: None }
+    }
+
+    /// The same sequence with a mask of the response tokens that are the model's own.
+    pub fn with_response_mask(self, mask: Vec<bool>) -> Self {
+        Self { response_mask: Some(mask), ..self }
+    }
+
+    /// Response tokens that the mask keeps: the length of what is read of them.
+    pub fn response_tokens(&self) -> usize {
+        self.kept(0..self.response.len()).count()
+    }
+
+    /// Cuts the response, and its mask, to its first tokens.
+    pub fn truncate_response(&mut self, tokens: usize) {
+        self.response.truncate(tokens);
+        if let Some(mask) = &mut self.response_mask {
+            mask.truncate(tokens);
+        }
+    }
+
+    /// Those of some things, one for each response token, that the mask keeps.
+    fn kept<T>(&self, each: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+        let keeps =
+            |i: usize| self.response_mask.as_ref().is_none_or(|mask| mask.get(i) == Some(&true));
+        each.into_iter().enumerate().filter(move |(i, _)| keeps(*i)).map(|(_, thing)| thing)
     }
 
     /// Tokens of prompt and response together.
@@ -46,7 +74,8 @@ impl TokenBatch {
     /// A batch of at least one sequence, read at temperature 1.
     ///
     /// # Errors
-    /// [`CoreError::EmptyBatch`], [`CoreError::EmptyPrompt`], [`CoreError::EmptyResponse`].
+    /// [`CoreError::EmptyBatch`], [`CoreError::EmptyPrompt`], [`CoreError::EmptyResponse`],
+    /// [`CoreError::ResponseMask`] for a mask of another length, or one that keeps nothing.
     pub fn new(sequences: Vec<Sequence>) -> Result<Self, CoreError> {
         if sequences.is_empty() {
             return Err(CoreError::EmptyBatch);
@@ -57,6 +86,12 @@ impl TokenBatch {
             }
             if s.response.is_empty() {
                 return Err(CoreError::EmptyResponse { row });
+            }
+            if let Some(mask) = &s.response_mask
+                && (mask.len() != s.response.len() || !mask.contains(&true))
+            {
+                let (response, kept) = (s.response.len(), mask.iter().filter(|&&k| k).count());
+                return Err(CoreError::ResponseMask { row, response, mask: mask.len(), kept });
             }
         }
         Ok(Self { sequences, temperature: 1.0 })
@@ -125,14 +160,14 @@ impl TokenBatch {
         self.sequences.iter().map(Sequence::len).max().unwrap_or(0)
     }
 
-    /// Response tokens of each row.
+    /// Response tokens of each row that its mask keeps.
     pub fn response_lengths(&self) -> Vec<usize> {
-        self.sequences.iter().map(|s| s.response.len()).collect()
+        self.sequences.iter().map(Sequence::response_tokens).collect()
     }
 
-    /// Response tokens of all rows: the length of every packed reading.
+    /// Response tokens of all rows that their masks keep: the length of every packed reading.
     pub fn response_tokens(&self) -> usize {
-        self.sequences.iter().map(|s| s.response.len()).sum()
+        self.sequences.iter().map(Sequence::response_tokens).sum()
     }
 
     /// Row-major `[rows, width]` tokens, right-padded with 0.
@@ -146,18 +181,19 @@ impl TokenBatch {
         tokens
     }
 
-    /// Flat positions (row · width + column) whose hidden state predicts each response token:
-    /// the position *before* it. Packed order.
+    /// Flat positions (row · width + column) whose hidden state predicts each response token
+    /// that the masks keep: the position *before* it. Packed order.
     pub fn predictors(&self) -> Vec<usize> {
         let width = self.width();
-        let row = |(i, s): (usize, &Sequence)| {
-            let first = i * width + s.prompt.len() - 1;
-            first..first + s.response.len()
-        };
-        self.sequences.iter().enumerate().flat_map(row).collect()
+        let mut positions = Vec::new();
+        for (row, s) in self.sequences.iter().enumerate() {
+            let first = row * width + s.prompt.len() - 1;
+            positions.extend(s.kept(first..first + s.response.len()));
+        }
+        positions
     }
 
-    /// Flat positions of the response tokens themselves. Packed order.
+    /// Flat positions of these response tokens themselves. Packed order.
     pub fn response_positions(&self) -> Vec<usize> {
         self.predictors().into_iter().map(|position| position + 1).collect()
     }
@@ -168,9 +204,9 @@ impl TokenBatch {
         self.sequences.iter().enumerate().map(|(i, s)| i * width + s.len() - 1).collect()
     }
 
-    /// Response tokens in packed order: the targets of the predictors.
+    /// These response tokens in packed order: the targets of the predictors.
     pub fn targets(&self) -> Vec<u32> {
-        self.sequences.iter().flat_map(|s| s.response.iter().copied()).collect()
+        self.sequences.iter().flat_map(|s| s.kept(s.response.iter().copied())).collect()
     }
 }
 
@@ -191,6 +227,33 @@ mod tests {
         assert_eq!(batch.targets(), [0, 7, 0, 0]);
         assert_eq!(batch.last_positions(), [4, 6]);
         assert_eq!(batch.response_tokens(), 4);
+    }
+
+    #[test]
+    fn only_what_a_mask_keeps_is_read_and_the_rest_keeps_its_place() {
+        let masked = seq(&[5, 6], &[1, 2, 3, 4]).with_response_mask(vec![true, false, false, true]);
+        assert_eq!((masked.len(), masked.response_tokens()), (6, 2));
+        let batch = TokenBatch::new(vec![masked.clone(), seq(&[9], &[8, 7])]).unwrap();
+        assert_eq!(batch.padded(), [5, 6, 1, 2, 3, 4, 9, 8, 7, 0, 0, 0]);
+        assert_eq!(batch.predictors(), [1, 4, 6, 7]);
+        assert_eq!(batch.response_positions(), [2, 5, 7, 8]);
+        assert_eq!(batch.targets(), [1, 4, 8, 7]);
+        assert_eq!(batch.response_lengths(), [2, 2]);
+        assert_eq!(batch.last_positions(), [5, 8]);
+        let mut cut = masked;
+        cut.truncate_response(3);
+        assert_eq!((cut.response.len(), cut.response_tokens()), (3, 1));
+    }
+
+    #[test]
+    fn a_mask_has_the_length_of_its_response_and_keeps_something() {
+        for mask in [vec![true], vec![false, false]] {
+            let rows = vec![seq(&[1], &[1, 2]).with_response_mask(mask)];
+            assert!(matches!(
+                TokenBatch::new(rows),
+                Err(CoreError::ResponseMask { row: 0, response: 2, .. })
+            ));
+        }
     }
 
     #[test]

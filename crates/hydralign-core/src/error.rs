@@ -20,6 +20,20 @@ pub enum CoreError {
         /// Index of the row.
         row: usize,
     },
+    /// A mask that does not fit its response, or leaves nothing of it.
+    #[error(
+        "row {row} has {response} response tokens and a mask of {mask} that keeps {kept}: one entry a token, and at least one kept"
+    )]
+    ResponseMask {
+        /// Index of the row.
+        row: usize,
+        /// Response tokens.
+        response: usize,
+        /// Entries of the mask.
+        mask: usize,
+        /// Entries that keep their token.
+        kept: usize,
+    },
     /// A temperature that is not a positive number.
     #[error("temperature {temperature} is not a positive finite number")]
     Temperature {

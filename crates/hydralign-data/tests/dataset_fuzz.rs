@@ -3,7 +3,7 @@
 
 mod fuzzing;
 
-use fuzzing::{INPUTS, Source, Target, alone, peak_of};
+use fuzzing::{Source, Target, alone, inputs, peak_of};
 use hydralign_data::{Format, Rows};
 use std::path::Path;
 
@@ -76,7 +76,7 @@ fn damaged_json_lines() {
 
 {"text": "\ud83d\ude42 \n", "n": -1}
 "#;
-    fuzz(lines.as_bytes(), "rows.jsonl", INPUTS, |bytes| 64 * bytes + 65_536);
+    fuzz(lines.as_bytes(), "rows.jsonl", inputs(), |bytes| 64 * bytes + 65_536);
 }
 
 #[test]
@@ -85,6 +85,6 @@ fn damaged_parquet_files() {
     let names =
         ["large.parquet", "plain.parquet", "snappy.parquet", "zstd.parquet", "gzip.parquet"];
     for name in names {
-        fuzz(&golden(name), name, INPUTS / names.len() as u64, |bytes| 64 * bytes + (1 << 20));
+        fuzz(&golden(name), name, inputs() / names.len() as u64, |bytes| 64 * bytes + (1 << 20));
     }
 }

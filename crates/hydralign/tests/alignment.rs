@@ -348,3 +348,57 @@ fn evaluation_reads_what_it_says() {
     let error = perplexity(&bank, &long, 3).unwrap_err();
     assert!(matches!(error, AlgorithmError::Core(CoreError::ContextExceeded { .. })));
 }
+
+/// A response of several turns: what others say in it is read, and not predicted.
+#[test]
+fn a_mask_picks_tokens_out_of_what_is_read_without_it() {
+    let bank = ModelBank::frozen(checkpoint());
+    let whole = [sequence(&[2, 3], &[4, 5, 6, 7, 1]), sequence(&[4], &[9, 8, 1])];
+    let mask = vec![true, false, false, true, true];
+    let masked = [whole[0].clone().with_response_mask(mask.clone()), whole[1].clone()];
+    let read = |bank: &ModelBank, rows: &[Sequence]| {
+        let batch = TokenBatch::new(rows.to_vec()).unwrap();
+        bank.read(&[Request::constant(ACTOR)], &batch).unwrap().to_vec(ACTOR).unwrap()
+    };
+    let all = read(&bank, &whole);
+    let kept: Vec<f32> = [0, 3, 4, 5, 6, 7].map(|i| all[i]).to_vec();
+    assert_eq!(read(&bank, &masked), kept);
+    let sums = reference_logprobs(&bank, ACTOR, &masked, 2).unwrap();
+    assert_eq!(sums[0], (f64::from(kept[0]) + f64::from(kept[1]) + f64::from(kept[2])) as f32);
+    assert_ne!(sequences_fingerprint(&masked), sequences_fingerprint(&whole));
+}
+
+/// Learning what a mask keeps is learning the whole with weight 0 on the rest, to the last gradient;
+/// so it is in pieces.
+#[test]
+fn a_mask_learns_as_weights_of_zero_do() {
+    let whole = [sequence(&[2, 3], &[4, 5, 6, 7, 1]), sequence(&[4], &[9, 8, 1])];
+    let keeps = [vec![1.0, 0.0, 0.0, 1.0, 1.0], vec![1.0; 3]];
+    let weighted: Vec<WeightedSequence> = whole
+        .iter()
+        .zip(&keeps)
+        .map(|(sequence, keeps)| WeightedSequence {
+            // The mean is over all 8 tokens there, and over the 6 kept ones here.
+            weights: keeps.iter().map(|w| w * 8.0 / 6.0).collect(),
+            sequence: sequence.clone(),
+        })
+        .collect();
+    let masked = [
+        whole[0].clone().with_response_mask(vec![true, false, false, true, true]),
+        whole[1].clone(),
+    ];
+    let pieces = Execution { logprob_chunk: Some(2), segment_blocks: Some(1) };
+    for execution in [Execution::default(), pieces] {
+        let mut by_mask = policy(false, false);
+        by_mask.change_model(|bank| bank.with_execution(execution).unwrap());
+        let mut by_weight = policy(false, false);
+        let device = Device::flex();
+        for _ in 0..3 {
+            let a = by_mask.step(&Nll, &nll_batch(&masked, 1, &device).unwrap(), 0.01).unwrap();
+            let batch = weighted_batch(&weighted, 2, &device).unwrap();
+            let b = by_weight.step(&Nll, &batch, 0.01).unwrap();
+            assert!((a.loss - b.loss).abs() < 1e-5, "{} {}", a.loss, b.loss);
+            assert!((a.grad_norm - b.grad_norm).abs() < 1e-4 * b.grad_norm);
+        }
+    }
+}

@@ -71,7 +71,7 @@ pub fn pair_batch(
     micro_batch: usize,
     device: &Device,
 ) -> Result<Vec<(TokenBatch, PairBatch)>, CoreError> {
-    let chosen_tokens: usize = pairs.iter().map(|p| p.chosen.response.len()).sum();
+    let chosen_tokens: usize = pairs.iter().map(|p| p.chosen.response_tokens()).sum();
     let one = |part: &[Pair]| {
         let chosen = part.iter().map(|p| p.chosen.clone());
         let rejected = part.iter().map(|p| p.rejected.clone());
@@ -81,7 +81,7 @@ pub fn pair_batch(
             let side = |k: usize| all.iter().map(move |both| both[k]);
             vector(side(0).chain(side(1)).collect(), device)
         });
-        let learnt: usize = part.iter().map(|p| p.chosen.response.len()).sum();
+        let learnt: usize = part.iter().map(|p| p.chosen.response_tokens()).sum();
         let mut chosen = vec![1.0 / chosen_tokens as f32; learnt];
         chosen.resize(tokens.response_tokens(), 0.0);
         let lengths = tokens.response_lengths();

@@ -111,8 +111,9 @@ pub fn kto_baseline<M: Roles + ?Sized>(
         });
     }
     let after = examples.iter().cycle().skip(1);
-    let mismatch = |(own, other): (&KtoExample, &KtoExample)| {
-        Sequence::new(own.sequence.prompt.clone(), other.sequence.response.clone())
+    let mismatch = |(own, other): (&KtoExample, &KtoExample)| Sequence {
+        prompt: own.sequence.prompt.clone(),
+        ..other.sequence.clone()
     };
     let mismatched: Vec<Sequence> = examples.iter().zip(after).map(mismatch).collect();
     let reference = Reading::Logprobs(Role::Reference);

@@ -34,6 +34,10 @@ pub fn sequences_fingerprint(sequences: &[Sequence]) -> String {
     for sequence in sequences {
         fingerprint.tokens(&sequence.prompt);
         fingerprint.tokens(&sequence.response);
+        if let Some(mask) = &sequence.response_mask {
+            fingerprint.text("response mask");
+            fingerprint.tokens(&mask.iter().map(|&kept| u32::from(kept)).collect::<Vec<_>>());
+        }
     }
     fingerprint.finish()
 }

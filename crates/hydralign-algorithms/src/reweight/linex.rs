@@ -113,12 +113,12 @@ pub fn linex_batch<M: Roles + ?Sized>(
 
 /// One finite target per response token.
 pub(crate) fn check_targets(sequence: &Sequence, targets: &[f32]) -> Result<(), AdvantageError> {
-    if targets.len() != sequence.response.len() {
+    if targets.len() != sequence.response_tokens() {
         return Err(AdvantageError::LengthMismatch {
             left: "targets",
             left_len: targets.len(),
             right: "response tokens",
-            right_len: sequence.response.len(),
+            right_len: sequence.response_tokens(),
         });
     }
     match targets.iter().position(|q| !q.is_finite()) {

@@ -44,12 +44,12 @@ pub fn token_weights(
     let weighting = Weighting { temperature, clip, ..Weighting::default() };
     let values: Vec<f64> = soft_values.iter().map(|&w| f64::from(w)).collect();
     let weights = weighting.against(action_values, &values)?;
-    if weights.len() != sequence.response.len() {
+    if weights.len() != sequence.response_tokens() {
         return Err(hydralign_advantage::AdvantageError::LengthMismatch {
             left: "values",
             left_len: weights.len(),
             right: "response tokens",
-            right_len: sequence.response.len(),
+            right_len: sequence.response_tokens(),
         }
         .into());
     }

@@ -8,14 +8,14 @@ use hydralign_core::{Sequence, TokenBatch};
 pub struct WeightedSequence {
     /// Prompt and response.
     pub sequence: Sequence,
-    /// w_t of each response token.
+    /// w_t of each response token that the mask keeps.
     pub weights: Vec<f32>,
 }
 
 impl WeightedSequence {
     /// The same weight for all tokens of a response.
     pub fn uniform(sequence: Sequence, weight: f32) -> Self {
-        let weights = vec![weight; sequence.response.len()];
+        let weights = vec![weight; sequence.response_tokens()];
         Self { sequence, weights }
     }
 

@@ -62,7 +62,7 @@ impl Truncation {
                     if room == 0 {
                         return Err(too_long);
                     }
-                    s.response.truncate(room);
+                    s.truncate_response(room);
                 }
             }
         }
