@@ -146,7 +146,7 @@ fn a_comparison_goes_on_where_it_was_stopped_and_reports() {
     compare("dpo");
     let results = folder.path().join("out/results");
     let before = std::fs::read(results.join("dpo-1.json")).unwrap();
-    let text = compare("dpo,spr:beta=0.2,spr:beta=1,awr,best_of_4");
+    let text = compare("dpo,spr:beta=0.2,spr:beta=1,best_of_4");
     assert!(!text.contains("seed 0, dpo"), "it is there already: {text}");
     assert!(text.contains("seed 1, spr:beta=0.2"));
     assert_eq!(std::fs::read(results.join("dpo-1.json")).unwrap(), before);
