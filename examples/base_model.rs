@@ -4,19 +4,18 @@
 //! ```text
 //! cargo run --release --example base_model
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use hydralign::algorithms::{Epochs, nll_batch, train_minibatches};
 use hydralign::data::{TextTokenizer, encode_completion, encode_prompt};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::{Architecture, ModelBank, SaveOptions, random_trunk, save_checkpoint};
 use hydralign::prelude::*;
-use hydralign::runs::{Decay, Progress, Schedule};
+use hydralign::runs::{Decay, Progress, Schedule, stop_on_ctrl_c, write_dir_atomic};
+use hydralign_examples::say;
 use hydralign_examples::task::{corpus, save_tokenizer, train_tokenizer};
-use hydralign_examples::{base_model_dir, device};
-use std::path::PathBuf;
+use hydralign_examples::{base_model_dir, device, flags};
+use std::path::{Path, PathBuf};
 
 /// Trains the base model of the shipped task.
 #[derive(Parser, Debug)]
@@ -24,6 +23,9 @@ struct Args {
     /// Folder to write.
     #[arg(long, value_name = "DIR", default_value_os_t = base_model_dir())]
     out: PathBuf,
+    /// Replace what is in that folder, when the new model is complete.
+    #[arg(long)]
+    overwrite: bool,
     /// Texts of the corpus.
     #[arg(long, default_value_t = 64_000)]
     texts: usize,
@@ -40,11 +42,20 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    flags::rate("--lr", args.lr)?;
+    flags::counts(&[("--texts", args.texts), ("--minibatch", args.minibatch)])?;
+    ensure!(
+        args.overwrite || !args.out.exists(),
+        "{} exists: --out DIR names another folder, --overwrite replaces it when the new model is complete",
+        args.out.display()
+    );
     retain_freed_memory();
+    let stop = stop_on_ctrl_c()?;
     let device = device::open("flex")?;
-    let tokenizer = train_tokenizer().map_err(|e| anyhow::anyhow!(e))?;
-    save_tokenizer(&tokenizer, &args.out).map_err(|e| anyhow::anyhow!(e))?;
-    let tokenizer = TextTokenizer::from_dir(&args.out)?;
+    let trained = train_tokenizer().map_err(|e| anyhow::anyhow!(e))?;
+    let scratch = tempfile::tempdir()?;
+    save_tokenizer(&trained, scratch.path()).map_err(|e| anyhow::anyhow!(e))?;
+    let tokenizer = TextTokenizer::from_dir(scratch.path())?;
     let shape = ModelShape {
         vocab: tokenizer.vocab_size(),
         hidden: 128,
@@ -57,13 +68,13 @@ fn main() -> Result<()> {
         parts: Parts::default(),
     };
     let context = 64;
-    let architecture = Architecture::llama(&shape, context, tokenizer.eos_ids()[0])?;
-    println!("{} parameters, vocabulary {}", shape.parameters(), shape.vocab);
+    let architecture = Architecture::llama(&shape, context, tokenizer.eos_id())?;
+    say!("{} parameters, vocabulary {}", shape.parameters(), shape.vocab);
     let rows = corpus(args.seed, args.texts)?
         .into_iter()
         .map(|r| {
             let prompt = encode_prompt(&tokenizer, &r.prompt, context)?;
-            let response = encode_completion(&tokenizer, "completion", &r.completion)?;
+            let response = encode_completion(&tokenizer, &r.prompt, ("completion", &r.completion))?;
             // The base model learns prompts too: only the first token is given.
             let (first, rest) = prompt.split_at(1);
             Ok(Sequence::new(first.to_vec(), [rest, &response].concat()))
@@ -82,7 +93,8 @@ fn main() -> Result<()> {
     let (steps, schedule) =
         (epochs.steps(), Schedule { peak: args.lr, decay: Decay::Cosine, warmup: 50 });
     let mut progress = Progress::stderr(&["nll", "grad_norm"], 20);
-    train_minibatches(
+    let mut done = 0;
+    let ended = train_minibatches(
         &mut learner,
         &Nll,
         &epochs,
@@ -92,15 +104,35 @@ fn main() -> Result<()> {
             nll_batch(&rows, args.minibatch, &device)
         },
         |step, report| {
+            done = step;
             let values =
                 vec![("nll".to_owned(), report.loss), ("grad_norm".to_owned(), report.grad_norm)];
             progress.stats(&Stats { stage: "base".into(), step, steps, values });
-            true
+            !stop.is_stopped()
         },
-    )?;
+    );
     progress.finish();
-    let trained = learner.model().checkpoint(Role::Actor)?;
-    save_checkpoint(&args.out, &trained.trunk, None, &SaveOptions::default())?;
-    println!("written to {}", args.out.display());
+    ensure!(done > 0 || ended.is_err(), "stopped before anything was learnt; nothing is saved");
+    // An unfinished model goes beside: the folder keeps the one that it has.
+    let complete = ended.is_ok() && done == steps;
+    let out = match complete {
+        true => args.out,
+        false => PathBuf::from(format!("{}-unfinished", args.out.display())),
+    };
+    if done > 0 {
+        write_dir_atomic(&out, |dir| -> Result<()> {
+            save_tokenizer(&trained, dir).map_err(|e| anyhow::anyhow!(e))?;
+            save(learner.model(), dir)
+        })?;
+    }
+    ended.with_context(|| {
+        format!("after step {done} of {steps}; the weights until there: {}", out.display())
+    })?;
+    say!("the weights after step {done} of {steps} are written to {}", out.display());
     Ok(())
+}
+
+fn save(bank: &ModelBank, dir: &Path) -> Result<()> {
+    let trained = bank.checkpoint(Role::Actor)?;
+    Ok(save_checkpoint(dir, &trained.trunk, None, &SaveOptions::default())?)
 }

@@ -5,22 +5,24 @@
 //! cargo run --release --example best_of_n -- --n 16 --train
 //! cargo run --release --example best_of_n -- --model DIR --reward DIR --prompts FILE.jsonl --out DIR
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use hydralign::advantage::{Selection, best_of_n_kl};
-use hydralign::algorithms::{best_of, kept, weighted_batch};
+use hydralign::algorithms::{WeightedSequence, best_of, kept, weighted_batch};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::stop_on_ctrl_c;
-use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign::runs::{Steps, stop_on_ctrl_c};
+use hydralign_examples::flags;
+use hydralign_examples::say;
+use hydralign_examples::setup::{CommonArgs, Setup, nothing_learnt};
+use serde::Serialize;
 
 /// Samples N responses and takes the best.
-#[derive(Parser, Debug)]
+#[derive(Parser, Debug, Serialize)]
 struct Args {
     #[command(flatten)]
+    #[serde(flatten)]
     common: CommonArgs,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
@@ -29,41 +31,79 @@ struct Args {
     #[arg(long)]
     train: bool,
     /// Training prompts.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, requires = "train")]
     train_prompts: usize,
     /// Learning rate.
-    #[arg(long, default_value_t = 3e-4)]
+    #[arg(long, default_value_t = 3e-4, requires = "train")]
     lr: f64,
 }
 
 fn main() -> Result<()> {
-    let args = Args::parse();
-    ensure!(args.n > 0, "--n must be at least 1");
+    let args: Args = flags::parse()?;
+    let given = [("--preferences", args.common.preferences.is_some())];
+    flags::unused(&given, "best_of_n, which learns from prompts")?;
+    let steps = [("--micro-batch", args.common.passes.micro_batch.is_some())];
+    flags::unused(&steps[..usize::from(!args.train)], "no --train")?;
+    flags::rate("--lr", args.lr)?;
+    flags::counts(&[("--n", args.n), ("--train-prompts", args.train_prompts)])?;
     retain_freed_memory();
     let setup = args.common.open("best_of_n", &stop_on_ctrl_c()?)?;
     setup.reward()?;
     let policy = ModelBank::frozen(setup.policy.clone());
-    println!("one sample:  {}", setup.show(&policy)?);
-    let (best, _) = best_responses(&setup, &policy, &setup.held_out, args.n)?;
-    let kl = best_of_n_kl(args.n);
-    println!("best of {}:   {}, KL at most {kl:.2} nats", args.n, setup.describe(&best)?);
     if !args.train {
-        return Ok(());
+        return measure(&args, &setup, &policy);
     }
     let prompts = setup.prompts_of(0, args.train_prompts)?;
-    let (_, rows) = best_responses(&setup, &policy, &prompts, args.n)?;
+    let folder = setup.begin(&args)?;
+    measure(&args, &setup, &policy)?;
+    let rows = match best_responses(&setup, &policy, &prompts, args.n) {
+        Err(_) if setup.stop.is_stopped() => Vec::new(),
+        rows => rows?.1,
+    };
     drop(policy);
     let placement = Placement::policy("raft", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0)?;
-    let bank = setup.passes.carry(bank)?;
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    for part in rows.chunks(32) {
-        let micro_batch = setup.passes.micro_batch.unwrap_or(32);
-        learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, args.lr)?;
+    let mut learner = Learner::new(setup.passes.carry(bank)?, &OptimizerConfig::default());
+    let ended = args.learn(&setup, &mut learner, &rows);
+    let steps = args.train_prompts.div_ceil(MINIBATCH);
+    let progress = Steps { done: learner.steps(), steps, begun: false };
+    setup.finish(folder, learner.model(), progress, ended)
+}
+
+/// Responses of an optimizer step.
+const MINIBATCH: usize = 32;
+
+impl Args {
+    fn learn(
+        &self,
+        setup: &Setup,
+        learner: &mut Learner<ModelBank>,
+        rows: &[WeightedSequence],
+    ) -> Result<()> {
+        for part in rows.chunks(MINIBATCH) {
+            if setup.stop.is_stopped() {
+                break;
+            }
+            let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+            learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, self.lr)?;
+        }
+        Ok(())
     }
-    println!("trained on {}: {}", rows.len(), setup.show(learner.model())?);
-    println!("saved in {}", setup.save(learner.model())?.display());
+}
+
+/// How good one sample and the best of N are on the held-out prompts.
+fn measure(args: &Args, setup: &Setup, policy: &ModelBank) -> Result<()> {
+    say!("one sample:  {}", setup.show_start(policy)?);
+    if setup.data.held_out.is_empty() {
+        return Ok(());
+    }
+    let (best, _) = match best_responses(setup, policy, &setup.data.held_out, args.n) {
+        Err(_) if setup.stop.is_stopped() => return Err(nothing_learnt()),
+        best => best?,
+    };
+    let kl = best_of_n_kl(args.n);
+    say!("best of {}:   {}, KL at most {kl:.2} nats", args.n, setup.describe(&best)?);
     Ok(())
 }
 
@@ -73,7 +113,7 @@ fn best_responses(
     policy: &ModelBank,
     prompts: &[Vec<u32>],
     n: usize,
-) -> Result<(Vec<Episode>, Vec<hydralign::algorithms::WeightedSequence>)> {
+) -> Result<(Vec<Episode>, Vec<WeightedSequence>)> {
     let episodes = setup.sample(policy, prompts, n, 0)?;
     let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
     let scores = setup.scores(&rows)?;

@@ -7,8 +7,6 @@
 //!
 //! Each method and seed is a file of its own, so a comparison may be cut and continued, or divided among
 //! processes.
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
 use anyhow::{Result, ensure};
 use clap::Parser;
 use hydralign::core::random::sub_seed;
@@ -18,7 +16,8 @@ use hydralign_examples::comparison::{Budget, Outcome, Variant, report, run};
 use hydralign_examples::lab::Lab;
 use hydralign_examples::methods::known;
 use hydralign_examples::recipe::{Evaluation, Recipe};
-use std::path::PathBuf;
+use hydralign_examples::say;
+use std::path::{Path, PathBuf};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
@@ -61,11 +60,14 @@ struct Args {
 fn main() -> Result<()> {
     let mut args = Args::parse();
     if args.list {
-        known().iter().for_each(|(name, what)| println!("{name:<22} {what}"));
+        known().iter().for_each(|(name, what)| say!("{name:<22} {what}"));
         return Ok(());
     }
     ensure!(args.prompts > 0 && args.samples > 0, "--prompts and --samples must be at least 1");
-    ensure!(args.tokens > 0 && args.gflops > 0.0, "--tokens and --gflops must be above 0");
+    ensure!(
+        args.tokens > 0 && args.gflops.is_finite() && args.gflops > 0.0,
+        "--tokens and --gflops must be above 0, and finite"
+    );
     for variant in &args.methods {
         variant.check()?;
     }
@@ -78,43 +80,76 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&results)?;
     if !args.report {
         for &seed in &args.seeds {
-            run_seed(&args, seed, &stop)?;
+            match run_seed(&args, seed, &stop) {
+                Err(error) if stop.is_stopped() => say!("{error:#}"),
+                other => other?,
+            }
         }
     }
     let outcomes = Outcome::read_all(&results)?;
     ensure!(!outcomes.is_empty(), "{}: no results yet", results.display());
+    if stop.is_stopped() {
+        say!("stopped: {} keeps the results so far; the same command goes on", results.display());
+    }
     report::write(&args.out, &outcomes)?;
-    println!("{}", report::terminal(&outcomes)?);
-    println!("report: {}", args.out.join("report.html").display());
+    say!("{}", report::terminal(&outcomes)?);
+    say!("report: {}", args.out.join("report.html").display());
     Ok(())
 }
 
 /// The methods of a seed that have no result yet.
 fn run_seed(args: &Args, seed: u64, stop: &StopFlag) -> Result<()> {
     let results = args.out.join("results");
-    let missing = |v: &&Variant| !results.join(v.file(seed)).exists();
-    let missing: Vec<&Variant> = args.methods.iter().filter(missing).collect();
-    if missing.is_empty() || stop.is_stopped() {
-        return Ok(());
-    }
     let evaluation = Evaluation { samples: 2, ..Evaluation::default() };
     let mut recipe = Recipe { seed: sub_seed(seed, "compare"), evaluation, ..Recipe::default() };
     if args.smoke {
         recipe = recipe.smoke();
     }
-    let lab = Lab::open(recipe, args.out.join(format!("lab-{seed}")), stop)?;
-    let baseline = lab.baseline()?;
     let (tokens, gflops) = if args.smoke { (512, 20.0) } else { (args.tokens, args.gflops) };
     let budget =
         Budget { tokens, flops: gflops * 1e9, prompts: args.prompts, samples: args.samples };
+    let (lab, base) = Lab::planned(recipe, args.out.join(format!("lab-{seed}")), stop)?;
+    let mut missing: Vec<&Variant> = Vec::new();
+    for variant in &args.methods {
+        let path = results.join(variant.file(seed));
+        match path.exists() {
+            true => check_same(&path, &budget, &lab)?,
+            false => missing.push(variant),
+        }
+    }
+    if missing.is_empty() || stop.is_stopped() {
+        return Ok(());
+    }
+    lab.prepare(&base)?;
+    drop(base);
+    let baseline = lab.baseline()?;
     for variant in missing {
         if stop.is_stopped() {
-            println!("interrupted: the same command goes on with {variant} of seed {seed}");
+            say!("interrupted: the same command goes on with {variant} of seed {seed}");
             return Ok(());
         }
-        let Some(outcome) = run(variant, seed, &lab, &baseline, &budget)? else { continue };
-        println!("{}", outcome.line());
+        let Some(outcome) = run(variant, seed, &lab, &baseline, &budget)? else {
+            say!("interrupted: the same command goes on with {variant} of seed {seed}");
+            return Ok(());
+        };
+        say!("{}", outcome.line());
         outcome.save(&results.join(variant.file(seed)))?;
     }
+    Ok(())
+}
+
+/// Refuses a result that this comparison would not have come to.
+fn check_same(path: &Path, budget: &Budget, lab: &Lab) -> Result<()> {
+    let (there, now) = (Outcome::read(path)?, budget.to_string());
+    let path = path.display();
+    ensure!(
+        there.settings == now,
+        "{path} was made with [{}], this comparison has [{now}]: give it another --out",
+        there.settings
+    );
+    ensure!(
+        there.made_of == lab.made_of(),
+        "{path} was made with another version, recipe or base model: give this comparison another --out"
+    );
     Ok(())
 }

@@ -6,8 +6,6 @@
 //! ```text
 //! cargo run --release --example custom_algorithm
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
 use anyhow::Result;
 use clap::Parser;
 use hydralign::algorithms::{Side, pair_batch, reference_logprobs, sequences_of, with_reference};
@@ -15,8 +13,11 @@ use hydralign::burn::tensor::activation::log_sigmoid;
 use hydralign::burn::tensor::{Tensor, TensorData};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::stop_on_ctrl_c;
-use hydralign_examples::setup::CommonArgs;
+use hydralign::runs::{Steps, stop_on_ctrl_c};
+use hydralign_examples::flags;
+use hydralign_examples::say;
+use hydralign_examples::setup::{CommonArgs, Setup};
+use serde::Serialize;
 
 /// ℓ = −log σ( β·[ρ(y_w)/|y_w| − ρ(y_l)/|y_l|] ),  ρ = log π − log π_ref
 struct PerToken {
@@ -38,13 +39,16 @@ impl PairLoss for PerToken {
 }
 
 fn main() -> Result<()> {
-    let setup = CommonArgsOnly::parse().common.open("custom_algorithm", &stop_on_ctrl_c()?)?;
+    let args: Args = flags::parse()?;
+    let setup = args.common.open("custom_algorithm", &stop_on_ctrl_c()?)?;
     let pair = |(chosen, rejected): &(Sequence, Sequence)| Pair {
         chosen: chosen.clone(),
         rejected: rejected.clone(),
         reference: None,
     };
     let pairs: Vec<Pair> = setup.pairs()?.iter().take(3200).map(pair).collect();
+    setup.reward()?;
+    let folder = setup.begin(&args)?;
     let rows = sequences_of(&pairs);
     let trust: Vec<f32> =
         setup.scores(&rows)?.chunks(2).map(|s| ((s[0] - s[1]).abs() / 2.0).tanh()).collect();
@@ -56,26 +60,40 @@ fn main() -> Result<()> {
     let placement = Placement::policy("custom", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    println!("before: {}", setup.show(&bank)?);
+    say!("before: {}", setup.show_start(&bank)?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
+    let ended = learn(&setup, &mut learner, &pairs, &trust);
+    let (done, steps) = (learner.steps(), pairs.len().div_ceil(32));
+    setup.finish(folder, learner.model(), Steps { done, steps, begun: false }, ended)
+}
+
+fn learn(
+    setup: &Setup,
+    learner: &mut Learner<ModelBank>,
+    pairs: &[Pair],
+    trust: &[f32],
+) -> Result<()> {
     let objective = Preference::new(PerToken { beta: 2.0 });
     for (step, (pairs, trust)) in pairs.chunks(32).zip(trust.chunks(32)).enumerate() {
+        if setup.stop.is_stopped() {
+            break;
+        }
         let mut batches = pair_batch(pairs, 32, &setup.device)?;
         let weights: Vec<f32> = trust.iter().map(|t| t / trust.iter().sum::<f32>()).collect();
         let count = weights.len();
         batches[0].1.weights = Tensor::from_data(TensorData::new(weights, [count]), &setup.device);
         let report = learner.step(&objective, &batches, 3e-4)?;
         if (step + 1) % 20 == 0 {
-            println!("step {}: accuracy {:.2}", step + 1, report.get("accuracy").unwrap_or(0.0));
+            say!("step {}: accuracy {:.2}", step + 1, report.get("accuracy").unwrap_or(0.0));
         }
     }
-    println!("after:  {}", setup.show(learner.model())?);
     Ok(())
 }
 
 /// The flags that all recipes have.
-#[derive(Parser, Debug)]
-struct CommonArgsOnly {
+#[derive(Parser, Debug, Serialize)]
+struct Args {
     #[command(flatten)]
+    #[serde(flatten)]
     common: CommonArgs,
 }

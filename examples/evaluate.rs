@@ -52,7 +52,8 @@ pub fn respond(
     Ok(engine.generate(prompts, &mut monitor)?)
 }
 
-/// Responses to every held-out prompt, drawn with the same random numbers for every model.
+/// Responses to every held-out prompt, drawn with the same random numbers for every model; none without
+/// held-out prompts.
 ///
 /// # Errors
 /// As [`respond`] and [`gold_scores`].
@@ -63,6 +64,9 @@ pub fn judge(
     gold: Option<&TextTokenizer>,
     stop: &StopFlag,
 ) -> Result<Judged> {
+    if held_out.is_empty() {
+        return Ok(Judged { episodes: Vec::new(), gold: Vec::new() });
+    }
     let seed = sub_seed(recipe.seed, "evaluation");
     let prompts = sample_prompts(held_out, recipe.evaluation.samples, seed, 0);
     let sampler = SamplerConfig::default();

@@ -7,19 +7,23 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use hydralign::core::Finish;
-use hydralign::data::{ChatTemplate, Message, Reader, RenderOptions, TextTokenizer};
+use hydralign::data::{
+    ChatTemplate, Message, Reader, RenderOptions, TextStream, TextTokenizer, find_files,
+};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::prelude::*;
 use hydralign::rollout::{Monitor, Progress, RolloutError, sample_prompts};
 use hydralign::runs::{StopFlag, stop_on_ctrl_c};
+use hydralign_examples::data::note_ending;
 use hydralign_examples::model::Model;
+use hydralign_examples::output::Output;
+use hydralign_examples::rows::{RowArgs, advised, tell};
 use hydralign_examples::{device, unless_broken_pipe};
 use serde::Serialize;
-use std::fs::File;
-use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -39,6 +43,9 @@ struct Args {
     /// Rows with a `prompt`, a text or a list of messages; JSON Lines or Parquet, or a pattern.
     #[arg(long, value_name = "FILE")]
     input: Vec<String>,
+    /// Rows of --input that cannot be answered.
+    #[command(flatten)]
+    rows: RowArgs,
     /// Talk to the model: turns from the terminal or from standard input, one a line.
     #[arg(long)]
     chat: bool,
@@ -101,6 +108,9 @@ fn run(args: &Args) -> Result<()> {
         model: &model,
         context: model.trunk().architecture().context,
     };
+    if args.chat || !args.input.is_empty() {
+        note_ending(writer.template.as_ref(), writer.tokenizer);
+    }
     match args.chat {
         true => writer.chat(),
         false => writer.answer(),
@@ -139,18 +149,27 @@ impl Writer<'_> {
             println!();
             return Ok(());
         }
-        let mut out: Box<dyn Write> = match &self.args.out {
-            Some(path) => {
-                let file = File::create(path).with_context(|| path.display().to_string())?;
-                Box::new(BufWriter::new(file))
-            }
-            None => Box::new(BufWriter::new(io::stdout().lock())),
-        };
+        let mut out = Output::open(self.args.out.as_deref(), &find_files(&self.args.input)?)?;
+        let mut written = 0;
+        if let Err(error) = self.answer_all(&prompts, &mut out, &mut written) {
+            out.kept(written).iter().for_each(|note| eprintln!("{note}"));
+            return Err(error);
+        }
+        out.finish()
+    }
+
+    fn answer_all(
+        &self,
+        prompts: &[Vec<u32>],
+        out: &mut Output,
+        written: &mut usize,
+    ) -> Result<()> {
         let mut seen = 0;
         for chunk in prompts.chunks(self.args.batch_size.max(1)) {
             let offset = (seen * self.args.samples) as u64;
             for episode in self.generate(chunk, offset, &mut Quiet(self.stop))? {
-                self.write(&mut out, &episode)?;
+                self.write(out, &episode)?;
+                *written += 1;
             }
             seen += chunk.len();
             out.flush()?;
@@ -180,12 +199,15 @@ impl Writer<'_> {
     fn prompts(&self) -> Result<Vec<Vec<u32>>> {
         let template = self.template.as_ref();
         let reader = Reader { template, ..Reader::new(self.tokenizer, self.context) };
+        let reader = self.args.rows.apply(reader);
         let mut prompts = Vec::new();
         for text in &self.args.prompt {
             prompts.push(hydralign::data::encode_prompt(self.tokenizer, text, self.context)?);
         }
         if !self.args.input.is_empty() {
-            prompts.extend(reader.prompts(&self.args.input)?.0);
+            let (read, report) = reader.prompts(&self.args.input).map_err(advised)?;
+            tell(&self.args.input.join(", "), &report);
+            prompts.extend(read);
         }
         Ok(prompts)
     }
@@ -197,9 +219,9 @@ impl Writer<'_> {
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<Episode>> {
         let args = self.args;
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let config = GenerationConfig {
-            max_new_tokens: args.max_new_tokens.min(self.context.saturating_sub(longest)),
+            max_new_tokens: args.max_new_tokens,
+            max_length: Some(self.context),
             stop_tokens: match args.ignore_eos {
                 true => Vec::new(),
                 false => self.tokenizer.eos_ids().to_vec(),
@@ -219,21 +241,16 @@ impl Writer<'_> {
 
     /// One response, printed as it is drawn. Returns its text; what Ctrl-C cuts short is kept.
     fn stream(&self, prompt: &[u32]) -> Result<String> {
-        let mut printer = Printer {
-            tokenizer: self.tokenizer,
-            stop: self.stop,
-            tokens: Vec::new(),
-            printed: 0,
-            failure: None,
-        };
+        let text = TextStream::new(self.tokenizer, true);
+        let mut printer = Printer { text, stop: self.stop, failure: None };
         let result = self.generate(std::slice::from_ref(&prompt.to_vec()), 0, &mut printer);
-        printer.finish()?;
+        let tokens = printer.finish()?;
         match result {
             Ok(_) => {}
             Err(_) if self.stop.is_stopped() => eprintln!("\n[interrupted]"),
             Err(e) => return Err(e),
         }
-        Ok(self.tokenizer.decode(&printer.tokens, true)?)
+        Ok(self.tokenizer.decode(&tokens, true)?)
     }
 
     /// Turns of a user, answered one after another.
@@ -284,48 +301,41 @@ impl Monitor for Quiet<'_> {
     }
 }
 
-/// Prints tokens as text while they come, no character before it is complete.
+/// Prints tokens as text while they come, as far as no later token can change it.
 struct Printer<'a> {
-    tokenizer: &'a TextTokenizer,
+    text: TextStream<'a>,
     stop: &'a StopFlag,
-    tokens: Vec<u32>,
-    /// Bytes of the text that are printed.
-    printed: usize,
     failure: Option<anyhow::Error>,
 }
 
 impl Printer<'_> {
-    fn print(&mut self, last: bool) -> Result<()> {
-        let text = self.tokenizer.decode(&self.tokens, true)?;
-        // Bytes of a character that has more to come decode to the replacement character.
-        let ready = if last { text.as_str() } else { text.trim_end_matches('\u{FFFD}') };
-        if let Some(new) = ready.get(self.printed..).filter(|new| !new.is_empty()) {
-            let mut out = io::stdout().lock();
-            out.write_all(new.as_bytes())?;
-            out.flush()?;
-            self.printed = ready.len();
+    /// Prints what is left. Returns the tokens of the response.
+    fn finish(self) -> Result<Vec<u32>> {
+        if let Some(e) = self.failure {
+            return Err(e);
         }
-        Ok(())
+        let tokens = self.text.tokens().to_vec();
+        print_now(&self.text.finish()?)?;
+        Ok(tokens)
     }
+}
 
-    fn finish(&mut self) -> Result<()> {
-        match self.failure.take() {
-            Some(e) => Err(e),
-            None => self.print(true),
-        }
-    }
+fn print_now(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 impl Monitor for Printer<'_> {
     fn step(&mut self, _: &Progress) -> ControlFlow<()> {
-        if let Err(e) = self.print(false) {
-            self.failure = Some(e);
-            return ControlFlow::Break(());
-        }
-        if self.stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let ends = self.failure.is_some() || self.stop.is_stopped();
+        if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn token(&mut self, _: usize, token: u32) {
-        self.tokens.push(token);
+        let pushed = self.text.push(token);
+        if let Err(e) = pushed.map_err(Into::into).and_then(|text| print_now(&text)) {
+            self.failure.get_or_insert(e);
+        }
     }
 }

@@ -5,9 +5,7 @@
 //! cargo run --release --example hydra_rlhf -- --placement j_hydra_ppo --seed 3
 //! cargo run --release --example hydra_rlhf -- --model DIR --prompts P.jsonl --preferences F.jsonl --out DIR
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use hydralign::calibrate;
 use hydralign::core::Observers;
@@ -16,19 +14,22 @@ use hydralign::data::{ChatTemplate, TextTokenizer};
 use hydralign::families::Architecture;
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::{Category, Meter, Method, format_bytes, parse_bytes};
-use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_checkpoint};
+use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Above, Ledger, MetricsFile, Overwrite, PhaseClock, PoolCleaner, Progress, RunFolder,
-    SharedMeter, StopFlag, load_toml, read_metrics, save_toml, stop_on_ctrl_c, write_atomic,
+    Above, Inputs, Ledger, MetricsFile, PhaseClock, Place, PoolCleaner, Progress, RunConfig,
+    RunFolder, SharedMeter, StopFlag, read_metrics, stop_on_ctrl_c, write_atomic, write_dir_atomic,
 };
 use hydralign_examples::budget::{Parts, Watch, carried, plan_stages};
-use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
+use hydralign_examples::data::{RunData, UserFiles, inputs, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge, mean_score};
 use hydralign_examples::recipe::Recipe;
-use hydralign_examples::stages::{Stages, is_numerical, placement_for};
-use hydralign_examples::{base_model_dir, device, memory, report};
-use std::path::PathBuf;
+use hydralign_examples::rows::{BadRow, Truncate};
+use hydralign_examples::say;
+use hydralign_examples::setup::begin;
+use hydralign_examples::stages::{Stages, Trained, is_numerical, placement_for};
+use hydralign_examples::{base_model_dir, device, flags, memory, note, report};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[global_allocator]
@@ -52,7 +53,7 @@ struct Args {
     /// Longest response that is sampled, in tokens.
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// Settings; flags override them.
+    /// Settings and input files, such as the config.toml of an earlier run; flags override them.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Your own model folder in Hugging Face layout (config.json, model.safetensors, tokenizer.json).
@@ -67,10 +68,17 @@ struct Args {
     /// Completions for SFT, one {"prompt": …, "completion": …} a line; without, SFT is skipped.
     #[arg(long, value_name = "FILE.jsonl", requires = "model")]
     demonstrations: Option<PathBuf>,
+    /// What becomes of a row that nothing can be learnt from: equal or empty replies, a missing field, too
+    /// many tokens, no JSON [default: refuse]; sets `rows.on_bad_row`.
+    #[arg(long, value_enum)]
+    on_bad_row: Option<BadRow>,
+    /// What becomes of a row that is longer than the context [default: refuse]; sets `rows.truncate`.
+    #[arg(long, value_enum)]
+    truncate: Option<Truncate>,
     /// Run folder [default: runs/PLACEMENT-SEED].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace an earlier run in that folder.
+    /// Replace an earlier run in that folder, when the new one is complete.
     #[arg(long)]
     overwrite: bool,
     /// Bytes that no stage may exceed, such as 16GiB or 800MB; sets `memory_budget`.
@@ -85,11 +93,14 @@ struct Args {
 }
 
 impl Args {
-    fn recipe(&self) -> Result<Recipe> {
-        let mut recipe: Recipe = match &self.config {
-            Some(path) => load_toml(path)?,
-            None => Recipe::default(),
+    /// The settings. Files that the configuration names are taken where no flag names others.
+    fn recipe(&mut self) -> Result<Recipe> {
+        let config = match &self.config {
+            Some(path) => RunConfig::load(path, &Recipe::default())?,
+            None => RunConfig::default(),
         };
+        self.take_inputs(&config.inputs)?;
+        let mut recipe = config.settings;
         if self.smoke {
             recipe = recipe.smoke();
         }
@@ -100,71 +111,120 @@ impl Args {
         *new = self.max_new_tokens.unwrap_or(*new);
         recipe.memory_budget = self.memory_budget.clone().or(recipe.memory_budget);
         recipe.ppo.steps = self.steps.unwrap_or(recipe.ppo.steps);
+        recipe.rows.on_bad_row = self.on_bad_row.unwrap_or(recipe.rows.on_bad_row);
+        recipe.rows.truncate = self.truncate.unwrap_or(recipe.rows.truncate);
         ensure!(
             Placement::by_name(&recipe.placement).is_some(),
             "unknown placement `{}` (known: {})",
             recipe.placement,
             Placement::five_ppos().map(|p| p.name).join(", ")
         );
-        recipe.ppo.ppo.validate()?;
-        recipe.ppo.sampler.validate()?;
-        recipe.generation.validate()?;
+        recipe.validate()?;
         Ok(recipe)
     }
 
-    fn folder(&self, recipe: &Recipe) -> Result<RunFolder> {
-        let named = || PathBuf::from(format!("runs/{}-{}", recipe.placement, recipe.seed));
-        let path = self.out.clone().unwrap_or_else(named);
-        // Runs of the shipped task follow from their seed, so their default folder may be redone.
-        let replace = self.overwrite || self.out.is_none();
-        let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
-        Ok(RunFolder::create(path, overwrite)?)
+    fn take_inputs(&mut self, given: &Inputs) -> Result<()> {
+        let files = [
+            ("model", &mut self.model),
+            ("prompts", &mut self.prompts),
+            ("preferences", &mut self.preferences),
+            ("demonstrations", &mut self.demonstrations),
+        ];
+        let config = self.config.clone().unwrap_or_default();
+        let known = files.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        if let Some(name) = given.keys().find(|name| !known.contains(&name.as_str())) {
+            bail!("{}: unknown input `{name}` (known: {})", config.display(), known.join(", "));
+        }
+        let mut typed = Vec::new();
+        for (name, flag) in files {
+            match flag {
+                Some(_) => typed.push(name),
+                None => *flag = given.get(name).map(|input| input.path.clone().into()),
+            }
+        }
+        flags::note_changes(&config, given, |name| typed.contains(&name));
+        Ok(())
+    }
+
+    fn inputs(&self) -> Result<Inputs> {
+        inputs(&[
+            ("model", self.model.as_deref()),
+            ("prompts", self.prompts.as_deref()),
+            ("preferences", self.preferences.as_deref()),
+            ("demonstrations", self.demonstrations.as_deref()),
+        ])
+    }
+
+    fn place(&self, recipe: &Recipe) -> Place {
+        Place {
+            out: self.out.clone(),
+            default: PathBuf::from(format!("runs/{}-{}", recipe.placement, recipe.seed)),
+            overwrite: self.overwrite,
+            repeatable: self.model.is_none(),
+        }
+    }
+
+    fn data(
+        &self,
+        dir: &Path,
+        tokenizer: &TextTokenizer,
+        context: usize,
+        recipe: &Recipe,
+    ) -> Result<RunData> {
+        if self.model.is_none() {
+            return RunData::of_task(tokenizer, context, recipe);
+        }
+        let files = UserFiles {
+            prompts: self.prompts.clone(),
+            preferences: self.preferences.clone(),
+            demonstrations: self.demonstrations.clone(),
+        };
+        let template = ChatTemplate::from_dir(dir)?;
+        RunData::of_files(&files, tokenizer, template.as_ref(), context, recipe)
     }
 }
 
 fn main() -> Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
     let mut recipe = args.recipe()?;
     retain_freed_memory();
     let stop = stop_on_ctrl_c()?;
     let device = device::open(&args.device)?;
     let dir = args.model.clone().unwrap_or_else(base_model_dir);
     let base = hydralign::models::load_checkpoint(&dir, &device)?;
-    let tokenizer = load_tokenizer(&dir)?;
+    let tokenizer = load_tokenizer(&dir)?.with_rows(base.trunk.architecture().shape.vocab);
     recipe.generation.stop_tokens = tokenizer.eos_ids().to_vec();
     let context = base.trunk.architecture().context;
-    let data = match &args.model {
-        None => RunData::of_task(&tokenizer, context, &recipe)?,
-        Some(_) => {
-            let files = UserFiles {
-                prompts: args.prompts.clone(),
-                preferences: args.preferences.clone(),
-                demonstrations: args.demonstrations.clone(),
-            };
-            let template = ChatTemplate::from_dir(&dir)?;
-            RunData::of_files(&files, &tokenizer, template.as_ref(), context, &recipe)?
-        }
-    };
+    let inputs = args.inputs()?;
+    let data = args.data(&dir, &tokenizer, context, &recipe)?;
     if let Some(table) = plan_stages(&mut recipe, base.trunk.architecture(), &data, &device)? {
-        println!("{}", table.to_text());
+        say!("{}", table.to_text());
     }
-    let folder = args.folder(&recipe)?;
-    save_toml(&folder.file("config.toml"), &recipe)?;
-    let run = Run {
-        stages: Stages {
-            recipe: &recipe,
-            data: &data,
-            stop: &stop,
-            device: &device,
-            tokenizer: &tokenizer,
-            ledger: &Ledger::default(),
-        },
-        folder: &folder,
+    let config = RunConfig { settings: &recipe, inputs };
+    let folder = begin(&args.place(&recipe), &config)?;
+    data.rows.save(&folder)?;
+    let stages = Stages {
+        recipe: &recipe,
+        data: &data,
         stop: &stop,
-        meter: SharedMeter::new(memory::meter(&device)),
-        base_dir: dir,
+        device: &device,
+        tokenizer: &tokenizer,
+        ledger: &Ledger::default(),
     };
-    run.go(base)
+    let meter = SharedMeter::new(memory::meter(&device));
+    let run = Run { stages, folder: &folder, stop: &stop, meter, base_dir: dir };
+    let began = Instant::now();
+    let complete = run.go(base)?;
+    drop(run);
+    if complete {
+        let path = folder.finish()?;
+        say!(
+            "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg, memory.svg and the trained weights",
+            began.elapsed().as_secs_f64(),
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 struct Run<'a> {
@@ -176,10 +236,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn go(&self, base: Checkpoint) -> Result<()> {
-        let began = Instant::now();
+    /// All stages. False if a signal came before the end of the last one.
+    fn go(&self, base: Checkpoint) -> Result<bool> {
         let Stages { recipe, data, .. } = self.stages;
-        println!(
+        say!(
             "placement {}, seed {}: {} demonstrations, {} pairs, {} prompts, {} held out\n",
             recipe.placement,
             recipe.seed,
@@ -188,48 +248,110 @@ impl Run<'_> {
             data.prompts.len(),
             data.held_out.len()
         );
+        data.notes.iter().for_each(|text| note(text));
         self.hold_only(&base);
         let mut metrics = MetricsFile::create(&self.folder.file("metrics.jsonl"))?
             .with_memory(self.meter.clone(), self.stages.ledger);
-        let (start, mut judged) = self.supervised(base, &mut metrics)?;
-        self.check_stopped()?;
-        let bank = self.reinforce(start, &mut metrics, &mut judged)?;
+        let mut judged = Vec::new();
+        let Some(start) = self.supervised(base, &mut metrics, &mut judged)? else {
+            return Ok(false);
+        };
+        let (bank, complete) = self.reinforce(start, &mut metrics, &mut judged)?;
         metrics.finish()?;
-        self.finish(&bank, &judged, began)
+        self.finish(&bank, &judged)?;
+        Ok(complete)
     }
 
-    /// SFT and Hydra-SFT; returns the checkpoint that PPO starts from.
+    /// SFT and Hydra-SFT; returns the checkpoint that PPO starts from, or none after a signal.
     fn supervised(
         &self,
         base: Checkpoint,
         metrics: &mut MetricsFile,
-    ) -> Result<(Checkpoint, Vec<(&'static str, Judged)>)> {
-        let mut judged = Vec::new();
+        judged: &mut Vec<(&'static str, Judged)>,
+    ) -> Result<Option<Checkpoint>> {
         let mut progress = Progress::stderr(&["nll", "ranking_loss", "ranking_accuracy", "lr"], 10);
         let start = if self.stages.data.demonstrations.is_empty() {
             base
         } else {
-            let bank = self.stages.sft(&base, &mut observers(&mut [&mut progress, metrics]))?;
+            let trained =
+                self.stages.train_sft(&base, &mut observers(&mut [&mut progress, metrics]))?;
             progress.finish();
-            self.check_stopped()?;
             drop(base);
-            judged.push(("SFT", self.judge(&bank, metrics)?));
+            let Some(bank) = self.keep("sft", trained)? else { return Ok(None) };
+            if !self.look("SFT", &bank, metrics, judged)? {
+                return Ok(None);
+            }
             bank.checkpoint(Role::Actor)?
         };
         self.hold_only(&start);
-        let bank = self.stages.hydra_sft(&start, &mut observers(&mut [&mut progress, metrics]))?;
+        let trained =
+            self.stages.train_hydra_sft(&start, &mut observers(&mut [&mut progress, metrics]))?;
         progress.finish();
-        self.check_stopped()?;
-        judged.push(("Hydra-SFT", self.judge(&bank, metrics)?));
-        let joint = bank.checkpoint(Role::Actor)?;
-        save_checkpoint(
-            &self.folder.file("models/hydra_sft"),
-            &joint.trunk,
-            joint.reward_head.as_ref(),
-            &SaveOptions::default(),
-        )?;
-        copy_companions(&self.base_dir, &self.folder.file("models/hydra_sft"))?;
-        Ok((joint, judged))
+        let Some(bank) = self.keep("hydra_sft", trained)? else { return Ok(None) };
+        let seen = self.look("Hydra-SFT", &bank, metrics, judged)?;
+        Ok(seen.then(|| bank.checkpoint(Role::Actor)).transpose()?)
+    }
+
+    /// Saves what a supervised stage has learnt. None if a signal ended it early.
+    fn keep(&self, stage: &str, trained: Trained) -> Result<Option<ModelBank>> {
+        let Trained { bank, progress, ended } = trained;
+        if progress.done == 0 {
+            ended.context("nothing was learnt, and no weights are saved")?;
+            bail!("stopped before anything was learnt; no weights are saved");
+        }
+        let path = self.folder.result(format!("models/{stage}"))?;
+        let shown = path.display();
+        write_dir_atomic(&path, |dir| self.save(&bank, dir))
+            .with_context(|| format!("cannot save the weights {progress} in {shown}"))?;
+        let note = if ended.as_ref().is_err_and(is_numerical) {
+            "the numbers went bad"
+        } else {
+            "the run failed"
+        };
+        ended.with_context(|| {
+            format!("{note}; the last good weights, those {progress}, are in {shown}")
+        })?;
+        if progress.done < progress.steps {
+            say!("stopped in stage {stage}: the weights {progress} are saved in {shown}");
+            return Ok(None);
+        }
+        Ok(Some(bank))
+    }
+
+    /// A whole model with its tokenizer, and its adapter beside the weights if it has one.
+    fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+        let trained = bank.checkpoint(Role::Actor)?;
+        let (trunk, head) = (&trained.trunk, trained.reward_head.as_ref());
+        save_checkpoint(dir, trunk, head, &SaveOptions::default())?;
+        copy_companions(&self.base_dir, dir)?;
+        if let Some(adapter) = &trained.adapter {
+            let base = std::path::absolute(&self.base_dir)?.display().to_string();
+            save_adapter(&dir.join("adapter"), adapter, head, trunk.architecture(), &base)?;
+        }
+        Ok(())
+    }
+
+    /// How good a model is, unless a signal comes: then false.
+    fn look(
+        &self,
+        name: &'static str,
+        bank: &ModelBank,
+        metrics: &mut MetricsFile,
+        judged: &mut Vec<(&'static str, Judged)>,
+    ) -> Result<bool> {
+        match self.judge(bank, metrics) {
+            Err(_) if self.stop.is_stopped() => {
+                say!(
+                    "stopped after stage {name}: its weights are in {}",
+                    self.folder.path().display()
+                );
+                Ok(false)
+            }
+            seen => {
+                judged.push((name, seen?));
+                Ok(true)
+            }
+        }
     }
 
     /// The bank that PPO trains, and the bytes that are live beside it.
@@ -247,7 +369,7 @@ impl Run<'_> {
         drop(start);
         let beside = (with_start + self.live()).saturating_sub(with_both);
         self.stages.ledger.set_beside(beside);
-        println!(
+        say!(
             "\n{}: {} models and {} adapters held, {} of {} parameters trained",
             placement.name,
             placement.static_models(),
@@ -285,14 +407,14 @@ impl Run<'_> {
         start: Checkpoint,
         metrics: &mut MetricsFile,
         judged: &mut Vec<(&'static str, Judged)>,
-    ) -> Result<ModelBank> {
+    ) -> Result<(ModelBank, bool)> {
         let architecture = start.trunk.architecture().clone();
         let (bank, beside) = self.build(start, metrics)?;
         let (recipe, placement) = (self.stages.recipe, bank.placement());
         let longest = self.stages.data.prompts.iter().map(Vec::len).max().unwrap_or(1);
         let prediction = memory::prediction(placement, &architecture, recipe, longest)?;
         if let Some((phase, footprint)) = prediction.peak() {
-            println!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
+            say!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
         }
         let parts = self.parts(placement, architecture, longest)?;
         let watch = match (&parts, &recipe.memory_budget) {
@@ -313,58 +435,62 @@ impl Run<'_> {
         progress.finish();
         let totals = clock.totals();
         clock.stop();
-        report::save_trained(self.folder, &bank, &self.base_name())?;
+        let metrics_path = self.folder.file("metrics.jsonl");
+        let ppo = read_metrics(&metrics_path)?.into_iter().rfind(|line| line.stage == "ppo");
+        let (done, steps) = (ppo.map_or(0, |line| line.step), recipe.ppo.steps);
+        let complete = result.is_ok() && done == steps;
+        self.folder.result("adapters")?;
+        report::save_trained(self.folder, &bank, &self.base_name(complete)?)
+            .with_context(|| format!("cannot save the weights after step {done} of {steps}"))?;
+        let kept = self.folder.path().display().to_string();
         if let Err(error) = result {
-            let kept = self.folder.path().display().to_string();
             let note = if is_numerical(&error) { "the numbers went bad" } else { "the run failed" };
             return Err(error.context(format!("{note}; the last good weights are in {kept}")));
         }
+        if !complete {
+            say!(
+                "stopped in stage ppo: the weights after step {done} of {steps} are saved in {kept}"
+            );
+        }
         let table = report::phases(&totals, &prediction)?;
-        println!("{}", table.to_text());
+        say!("{}", table.to_text());
         #[cfg(feature = "nvml")]
-        println!("{}\n", memory::board());
+        say!("{}\n", memory::board());
         write_atomic(&self.folder.file("phases.md"), table.to_markdown().as_bytes())?;
         if !self.stop.is_stopped() {
-            judged.push(("PPO", self.judge(&bank, metrics)?));
+            self.look("PPO", &bank, metrics, judged)?;
         }
-        Ok(bank)
+        Ok((bank, complete))
     }
 
-    fn finish(
-        &self,
-        bank: &ModelBank,
-        judged: &[(&'static str, Judged)],
-        began: Instant,
-    ) -> Result<()> {
+    /// Tables, plots and examples.
+    fn finish(&self, bank: &ModelBank, judged: &[(&'static str, Judged)]) -> Result<()> {
         let has_gold = self.stages.data.has_gold;
         report::plot(self.folder, has_gold)?;
         let budget = self.stages.recipe.memory_budget.as_deref().map(parse_bytes).transpose()?;
         report::memory(self.folder, budget)?;
         let metrics = read_metrics(&self.folder.file("metrics.jsonl"))?;
-        println!("{}", report::stages(&metrics)?.to_text());
+        say!("{}", report::stages(&metrics)?.to_text());
         let models: Vec<(&str, &Judged)> = judged.iter().map(|(n, j)| (*n, j)).collect();
         if has_gold {
             let table = report::quality(&models)?;
-            println!("{}", table.to_text());
+            say!("{}", table.to_text());
             write_atomic(&self.folder.file("quality.md"), table.to_markdown().as_bytes())?;
         }
         let rows = self.stages.recipe.ppo.ppo.score_batch;
-        for (name, judged) in &models {
+        for (name, judged) in models.iter().filter(|(_, judged)| !judged.episodes.is_empty()) {
             let score = mean_score(bank, &judged.episodes, rows)?;
-            println!("{name}: mean reward-model score {score:.3} on held-out prompts");
+            say!("{name}: mean reward-model score {score:.3} on held-out prompts");
         }
-        if let [.., (_, before), ("PPO", after)] = models[..] {
+        if let [.., (_, before), ("PPO", after)] = models[..]
+            && !after.episodes.is_empty()
+        {
             let samples = self.stages.recipe.evaluation.samples;
-            println!(
+            say!(
                 "\nHeld-out prompts, before and after PPO:\n{}",
                 report::examples(self.stages.tokenizer, before, after, samples, 5)?
             );
         }
-        println!(
-            "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg, memory.svg and the trained weights",
-            began.elapsed().as_secs_f64(),
-            self.folder.path().display()
-        );
         Ok(())
     }
 
@@ -389,20 +515,15 @@ impl Run<'_> {
         judge(bank, &data.held_out, recipe, gold, stop)
     }
 
-    /// Before PPO there is nothing to keep yet.
-    fn check_stopped(&self) -> Result<()> {
-        if self.stop.is_stopped() {
-            bail!("interrupted before PPO began; {} has the metrics", self.folder.path().display());
-        }
-        Ok(())
-    }
-
-    /// What trained adapters name as their base.
-    fn base_name(&self) -> String {
-        match self.stages.recipe.hydra_sft.adapter {
-            true => self.base_dir.display().to_string(),
-            false => "../../models/hydra_sft".into(),
-        }
+    /// What trained adapters name as their base: an absolute path, because what loads them looks from the
+    /// folder that it is started in.
+    fn base_name(&self, complete: bool) -> Result<String> {
+        let folder = if complete { self.folder.target() } else { self.folder.path() };
+        let base = match self.stages.recipe.hydra_sft.adapter {
+            true => self.base_dir.clone(),
+            false => folder.join("models/hydra_sft"),
+        };
+        Ok(std::path::absolute(base)?.display().to_string())
     }
 }
 

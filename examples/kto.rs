@@ -4,92 +4,158 @@
 //! cargo run --release --example kto
 //! cargo run --release --example kto -- --model DIR --labels FILE.jsonl --out DIR
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use hydralign::algorithms::{Epochs, Kto, KtoExample, kto_baseline, kto_batch, reference_logprobs};
+use hydralign::algorithms::{
+    ComparedEpochs, Epochs, Kto, KtoExample, kto_baseline, kto_batch, reference_logprobs,
+};
 use hydralign::data::{ChatTemplate, Reader};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Schedule, stop_on_ctrl_c};
+use hydralign::runs::{Schedule, Steps, stop_on_ctrl_c};
+use hydralign_examples::data::input;
+use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign_examples::{flags, note};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Learns from labelled responses.
-#[derive(Parser, Debug)]
+#[derive(Parser, Debug, Serialize)]
 struct Args {
     #[command(flatten)]
+    #[serde(flatten)]
     common: CommonArgs,
     /// Labelled responses, one {"prompt": …, "completion": …, "label": true} a line, or Parquet
     /// [default: the shipped task's pairs, taken apart].
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "preferences")]
+    #[serde(skip)]
     labels: Option<PathBuf>,
     /// β.
     #[arg(long, default_value_t = 0.1)]
     beta: f64,
+    /// λ_D, the weight of desirable responses.
+    #[arg(long, default_value_t = 1.0)]
+    desirable_weight: f64,
+    /// λ_U, the weight of the others.
+    #[arg(long, default_value_t = 1.0)]
+    undesirable_weight: f64,
     /// Peak learning rate, falling to 0.
     #[arg(long, default_value_t = 3e-4)]
     lr: f64,
     /// Passes over the responses.
     #[arg(long, default_value_t = 1)]
     epochs: usize,
-    /// Responses of an optimizer step.
+    /// Responses of an optimizer step, at least 2: they are compared with each other. A single one that is
+    /// left over joins the step before.
     #[arg(long, default_value_t = 64)]
     minibatch: usize,
 }
 
 fn main() -> Result<()> {
-    let args = Args::parse();
-    ensure!(args.beta.is_finite() && args.beta > 0.0, "--beta must be above 0");
+    let args: Args = flags::parse()?;
+    args.check()?;
     retain_freed_memory();
-    let setup = args.common.open("kto", &stop_on_ctrl_c()?)?;
-    let examples = args.examples(&setup)?;
-    let good = examples.iter().filter(|e| e.desirable).count();
-    println!("{good} desirable responses, {} others", examples.len() - good);
+    let mut setup = args.common.open("kto", &stop_on_ctrl_c()?)?;
+    if let Some(path) = &args.labels {
+        setup.inputs.insert("labels".into(), input(&path.display().to_string())?);
+    }
+    let labelled = args.labelled(&mut setup)?;
+    let folder = setup.begin(&args)?;
+    let examples = with_references(&setup, labelled)?;
+    args.tell_balance(&examples);
     let placement = Placement::policy("kto", true, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
     let bank = setup.passes.carry(bank)?;
-    println!("before: {}", setup.show(&bank)?);
+    say!("before: {}", setup.show_start(&bank)?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: examples.len(), minibatch, epochs, seed: setup.seed };
-    let (kto, schedule) = (Kto { beta: args.beta, ..Kto::default() }, Schedule::linear(args.lr));
-    for (step, items) in epochs.minibatches().enumerate() {
-        if setup.stop.is_stopped() {
-            break;
-        }
-        let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
-        if part.len() < 2 {
-            continue; // the baseline compares with other prompts' responses
-        }
-        let baseline = kto_baseline(learner.model(), &part, setup.passes.rows())?;
-        let micro_batch = setup.passes.micro_batch.unwrap_or(32);
-        let batches = kto_batch(&part, baseline, micro_batch, &setup.device)?;
-        let report = learner.step(&kto, &batches, schedule.lr(step + 1, epochs.steps()))?;
-        if (step + 1) % 20 == 0 {
-            println!("step {}: loss {:.4}, baseline {baseline:.3}", step + 1, report.loss);
-        }
-    }
-    println!("after:  {}", setup.show(learner.model())?);
-    println!("saved in {}", setup.save(learner.model())?.display());
-    Ok(())
+    let epochs = ComparedEpochs::new(epochs)?;
+    let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
+    let ended = args.learn(&setup, &mut learner, &examples, &epochs, &mut progress.done);
+    setup.finish(folder, learner.model(), progress, ended)
 }
 
 impl Args {
-    /// The labelled responses, with the reference's log-probabilities.
-    fn examples(&self, setup: &Setup) -> Result<Vec<KtoExample>> {
+    fn check(&self) -> Result<()> {
+        self.kto().validate()?;
+        flags::rate("--lr", self.lr)?;
+        flags::counts(&[("--epochs", self.epochs)])?;
+        ensure!(
+            self.minibatch >= 2,
+            "--minibatch must be at least 2: the responses of a step are compared with each other"
+        );
+        Ok(())
+    }
+
+    fn kto(&self) -> Kto {
+        let Self { beta, desirable_weight, undesirable_weight, .. } = *self;
+        Kto { beta, desirable_weight, undesirable_weight }
+    }
+
+    /// Says how the labels are balanced, and what is known to go wrong.
+    fn tell_balance(&self, examples: &[KtoExample]) {
+        let balance = self.kto().balance(examples.iter().map(|e| e.desirable));
+        let (good, bad) = (balance.desirable, balance.undesirable);
+        say!("{good} desirable responses, {bad} others");
+        if good == 0 || bad == 0 {
+            note("all responses have the same label: KTO learns from the difference of the two");
+        } else if !balance.is_advised() {
+            let weight = self.undesirable_weight * bad as f64 / good as f64;
+            note(&format!(
+                "the desirable responses weigh {:.2} times the others, and the authors advise 1 to 1.33: --desirable-weight {weight:.3} makes it 1",
+                balance.ratio
+            ));
+        }
+    }
+
+    /// The steps; `done` counts them.
+    fn learn(
+        &self,
+        setup: &Setup,
+        learner: &mut Learner<ModelBank>,
+        examples: &[KtoExample],
+        epochs: &ComparedEpochs,
+        done: &mut usize,
+    ) -> Result<()> {
+        let (kto, context) = (self.kto(), learner.model().context());
+        let schedule = Schedule::linear(self.lr);
+        for (step, items) in epochs.minibatches().enumerate() {
+            if setup.stop.is_stopped() {
+                break;
+            }
+            *done = step;
+            let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
+            let baseline = kto_baseline(learner.model(), &part, context, setup.passes.rows())?;
+            let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+            let batches = kto_batch(&part, baseline, micro_batch, &setup.device)?;
+            let report = learner.step(&kto, &batches, schedule.lr(step + 1, epochs.steps()))?;
+            if (step + 1) % 20 == 0 {
+                say!("step {}: loss {:.4}, baseline {baseline:.3}", step + 1, report.loss);
+            }
+            *done = step + 1;
+        }
+        Ok(())
+    }
+
+    /// The labelled responses.
+    fn labelled(&self, setup: &mut Setup) -> Result<Vec<(Sequence, bool)>> {
         let labelled: Vec<(Sequence, bool)> = match (&self.labels, &self.common.model) {
             (Some(path), Some(dir)) => {
                 let context = setup.policy.trunk.architecture().context;
                 let template = ChatTemplate::from_dir(dir)?;
-                let reader = Reader {
+                let reader = self.common.rows.apply(Reader {
                     template: template.as_ref(),
                     ..Reader::new(&setup.tokenizer, context)
-                };
-                let rows = reader.unpaired(&[path.display().to_string()])?.0;
+                });
+                let path = path.display().to_string();
+                let rows = setup.rows.told("labels", &path, reader.unpaired(&[&path]))?;
+                let what = "labelled responses";
+                let rows = setup.data.without(what, rows, |row| &row.sequence.prompt)?;
+                setup.data.say();
                 rows.into_iter().map(|row| (row.sequence, row.label)).collect()
             }
             _ => {
@@ -98,13 +164,18 @@ impl Args {
             }
         };
         ensure!(labelled.len() >= 2, "at least two labelled responses are needed");
-        let rows: Vec<Sequence> = labelled.iter().map(|(s, _)| s.clone()).collect();
-        let frozen = ModelBank::frozen(setup.policy.clone());
-        let frozen = setup.passes.carry(frozen)?;
-        let reading = Reading::Logprobs(Role::Actor);
-        let references = reference_logprobs(&frozen, reading, &rows, setup.passes.rows())?;
-        let example =
-            |((sequence, desirable), reference)| KtoExample { sequence, desirable, reference };
-        Ok(labelled.into_iter().zip(references).map(example).collect())
+        Ok(labelled)
     }
+}
+
+/// Adds the reference's log-probabilities.
+fn with_references(setup: &Setup, labelled: Vec<(Sequence, bool)>) -> Result<Vec<KtoExample>> {
+    let rows: Vec<Sequence> = labelled.iter().map(|(s, _)| s.clone()).collect();
+    let frozen = ModelBank::frozen(setup.policy.clone());
+    let frozen = setup.passes.carry(frozen)?;
+    let reading = Reading::Logprobs(Role::Actor);
+    let references = reference_logprobs(&frozen, reading, &rows, setup.passes.rows())?;
+    let example =
+        |((sequence, desirable), reference)| KtoExample { sequence, desirable, reference };
+    Ok(labelled.into_iter().zip(references).map(example).collect())
 }

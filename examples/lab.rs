@@ -4,18 +4,20 @@
 use crate::data::{RunData, gold_scores, load_tokenizer};
 use crate::evaluate::respond;
 use crate::recipe::Recipe;
-use crate::stages::Stages;
+use crate::stages::{Stages, Trained};
 use crate::{base_model_dir, device};
 use anyhow::{Context, Result, bail};
-use hydralign::algorithms::{reward_scores, sampled_kl};
-use hydralign::core::random::{permutation, sub_seed};
+use hydralign::algorithms::{reward_scores, sampled_kl, sequences_fingerprint};
+use hydralign::core::Fingerprint;
+use hydralign::core::random::{in_rounds, sub_seed};
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{PassTokens, forward_flops, generate_flops, train_flops};
 use hydralign::models::{ModelBank, SaveOptions, load_checkpoint, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
-use hydralign::runs::{Ledger, StopFlag, WinRate, paired_win_rate};
-use std::path::PathBuf;
+use hydralign::runs::{Ledger, StopFlag, WinRate, paired_win_rate, write_atomic};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// The models and data of one seed.
 pub struct Lab {
@@ -32,6 +34,7 @@ pub struct Lab {
     /// The shape of all models.
     pub shape: ModelShape,
     folder: PathBuf,
+    made_of: String,
 }
 
 /// How good a policy is on the held-out prompts.
@@ -55,11 +58,22 @@ impl Quality {
 }
 
 impl Lab {
-    /// Opens the lab of a seed, training and saving what its folder does not hold yet.
+    /// Opens the lab of a seed, training and saving what its folder does not hold yet, or holds of another
+    /// version, recipe or base model.
     ///
     /// # Errors
     /// What training or saving report; an interrupt.
     pub fn open(recipe: Recipe, folder: PathBuf, stop: &StopFlag) -> Result<Self> {
+        let (lab, base) = Self::planned(recipe, folder, stop)?;
+        lab.prepare(&base)?;
+        Ok(lab)
+    }
+
+    /// The lab of a seed with its base model, of which nothing is made yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn planned(recipe: Recipe, folder: PathBuf, stop: &StopFlag) -> Result<(Self, Checkpoint)> {
         let device = device::open("flex")?;
         let tokenizer = load_tokenizer(&base_model_dir())?;
         let base = load_checkpoint(&base_model_dir(), &device)?;
@@ -67,31 +81,42 @@ impl Lab {
         recipe.generation.stop_tokens = tokenizer.eos_ids().to_vec();
         let data = RunData::of_task(&tokenizer, base.trunk.architecture().context, &recipe)?;
         let shape = base.trunk.architecture().shape.clone();
-        let lab = Self { recipe, data, tokenizer, device, stop: stop.clone(), shape, folder };
-        lab.prepare(&base)?;
-        Ok(lab)
+        let made_of = made_of(&recipe, &base, &data)?;
+        let stop = stop.clone();
+        let lab = Self { recipe, data, tokenizer, device, stop, shape, folder, made_of };
+        Ok((lab, base))
     }
 
-    fn prepare(&self, base: &Checkpoint) -> Result<()> {
+    /// A name of all that the lab's models follow from.
+    pub fn made_of(&self) -> &str {
+        &self.made_of
+    }
+
+    /// Trains and saves what the folder does not hold.
+    ///
+    /// # Errors
+    /// What training or saving report; an interrupt.
+    pub fn prepare(&self, base: &Checkpoint) -> Result<()> {
         let Self { recipe, data, stop, device, tokenizer, .. } = self;
         let ledger = Ledger::default();
         let stages = Stages { recipe, data, stop, device, tokenizer, ledger: &ledger };
-        let (sft, reward) = (self.folder.join("sft"), self.folder.join("reward"));
         std::fs::create_dir_all(&self.folder)?;
-        if !sft.exists() {
-            let bank = stages.sft(base, &mut ())?;
-            self.check_stopped()?;
-            let trained = bank.checkpoint(Role::Actor)?;
-            save_checkpoint(&sft, &trained.trunk, None, &SaveOptions::default())?;
+        self.keep("sft", Role::Actor, || stages.train_sft(base, &mut ()))?;
+        self.keep("reward", Role::Reward, || stages.train_reward_model(&self.sft()?, &mut ()))
+    }
+
+    /// Makes a model, unless the folder holds it and a file beside it says that it was made of the same.
+    fn keep(&self, name: &str, role: Role, make: impl FnOnce() -> Result<Trained>) -> Result<()> {
+        let (dir, note) = (self.folder.join(name), self.folder.join(format!("{name}.made_of")));
+        if dir.exists() && std::fs::read_to_string(&note).is_ok_and(|of| of == self.made_of) {
+            return Ok(());
         }
-        if !reward.exists() {
-            let bank = stages.reward_model(&self.sft()?, &mut ())?;
-            self.check_stopped()?;
-            let trained = bank.checkpoint(Role::Reward)?;
-            let head = trained.reward_head.as_ref();
-            save_checkpoint(&reward, &trained.trunk, head, &SaveOptions::default())?;
+        // What is replaced must not be taken for what it was, wherever this is cut off.
+        match std::fs::remove_file(&note) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error)?,
+            _ => save_trained(&dir, role, make()?)?,
         }
-        Ok(())
+        Ok(write_atomic(&note, self.made_of.as_bytes())?)
     }
 
     /// An error once Ctrl-C was pressed: what was under way is not finished.
@@ -136,13 +161,8 @@ impl Lab {
     pub fn prompts(&self, round: usize, count: usize, samples: usize) -> Vec<Prompt> {
         let all = &self.data.prompts;
         let first = round * count;
-        let rounds = first / all.len()..=(first + count) / all.len();
-        let picked: Vec<Vec<u32>> = rounds
-            .flat_map(|r| permutation(all.len(), self.seed("prompts"), r as u64))
-            .skip(first % all.len())
-            .take(count)
-            .map(|i| all[i].clone())
-            .collect();
+        let picked = in_rounds(all.len(), self.seed("prompts"), first, count);
+        let picked: Vec<Vec<u32>> = picked.into_iter().map(|i| all[i].clone()).collect();
         sample_prompts(&picked, samples, self.seed("rollout"), (first * samples) as u64)
     }
 
@@ -230,7 +250,51 @@ impl Lab {
     }
 }
 
+/// A name of all that models follow from which a recipe trains on the shipped task: the base model, the
+/// data, the settings of the stages and the version of the library.
+///
+/// # Errors
+/// Never in practice: settings are plain data.
+pub fn made_of(recipe: &Recipe, base: &Checkpoint, data: &RunData) -> Result<String> {
+    let mut fingerprint = Fingerprint::new("hydralign stages 1");
+    fingerprint.text(env!("CARGO_PKG_VERSION"));
+    fingerprint.text(&base.fingerprint());
+    let Recipe { seed, lora, optimizer, sft, hydra_sft, .. } = recipe;
+    fingerprint.text(&serde_json::to_string(&(seed, lora, optimizer, sft, hydra_sft))?);
+    fingerprint.text(&sequences_fingerprint(&data.demonstrations));
+    let pairs: Vec<Sequence> =
+        data.preferences.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+    fingerprint.text(&sequences_fingerprint(&pairs));
+    Ok(fingerprint.finish())
+}
+
 fn pass(sequence: &Sequence, logits: bool) -> PassTokens {
     let predicted = if logits { sequence.response_tokens() as u64 } else { 0 };
     PassTokens { tokens: sequence.len() as u64, predicted }
+}
+
+/// Saves what a stage has learnt. What is not complete goes beside its place: nothing may start from it
+/// by mistake.
+fn save_trained(path: &Path, role: Role, trained: Trained) -> Result<()> {
+    let Trained { bank, progress, ended } = trained;
+    let complete = ended.is_ok() && progress.done == progress.steps;
+    let mut name = path.as_os_str().to_owned();
+    name.push(if complete { "" } else { "-unfinished" });
+    let path = PathBuf::from(name);
+    if complete || progress.done > 0 {
+        let saved = bank.checkpoint(role)?;
+        let head = saved.reward_head.as_ref().filter(|_| role == Role::Reward);
+        save_checkpoint(&path, &saved.trunk, head, &SaveOptions::default())?;
+    }
+    let kept = match progress.done {
+        0 => "nothing was learnt".to_owned(),
+        _ => format!("the weights {progress} are in {}", path.display()),
+    };
+    match ended {
+        Err(error) => Err(error.context(kept)),
+        Ok(()) if !complete => {
+            bail!("stopped: {kept}; the same command begins that stage anew")
+        }
+        Ok(()) => Ok(()),
+    }
 }

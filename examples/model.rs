@@ -1,6 +1,6 @@
 //! A model folder as its user gives it: weights, an adapter beside it, a tokenizer if there is one.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hydralign::data::TextTokenizer;
 use hydralign::models::{ModelBank, load_adapter};
 use hydralign::prelude::*;
@@ -27,8 +27,10 @@ impl Model {
             checkpoint.adapter = Some(adapter);
             checkpoint.reward_head = head.or(checkpoint.reward_head);
         }
+        let rows = checkpoint.trunk.architecture().shape.vocab;
         let there = dir.join("tokenizer.json").exists();
         let tokenizer = there.then(|| TextTokenizer::from_dir(dir)).transpose()?;
+        let tokenizer = tokenizer.map(|tokenizer| tokenizer.with_rows(rows));
         Ok(Self { bank: ModelBank::frozen(checkpoint), dir: dir.to_owned(), tokenizer })
     }
 
@@ -37,8 +39,14 @@ impl Model {
     /// # Errors
     /// A folder without `tokenizer.json`.
     pub fn tokenizer(&self) -> Result<&TextTokenizer> {
-        let path = self.dir.join("tokenizer.json");
-        self.tokenizer.as_ref().with_context(|| format!("{}: needed for text", path.display()))
+        match &self.tokenizer {
+            Some(tokenizer) => Ok(tokenizer),
+            // Says what the folder holds instead.
+            None => Err(TextTokenizer::from_dir(&self.dir).err().map_or_else(
+                || anyhow::anyhow!("{}: the tokenizer came later", self.dir.display()),
+                Into::into,
+            )),
+        }
     }
 
     /// The folder that it came from.

@@ -7,12 +7,10 @@
 //!
 //! Seeds that the folder already holds are not run again, so a sweep may be cut and continued,
 //! or divided among processes.
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
+use hydralign::core::{Fingerprint, Observers};
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::format_bytes;
 use hydralign::models::{ModelBank, load_checkpoint};
@@ -22,7 +20,9 @@ use hydralign::runs::{
 };
 use hydralign_examples::data::{RunData, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge};
+use hydralign_examples::lab::made_of;
 use hydralign_examples::recipe::Recipe;
+use hydralign_examples::say;
 use hydralign_examples::stages::Stages;
 use hydralign_examples::{base_model_dir, device, memory};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ struct Args {
 /// One placement with one seed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Outcome {
+    /// What it follows from; empty in lines that do not say.
+    #[serde(default)]
+    made_of: String,
     placement: String,
     seed: u64,
     static_models: usize,
@@ -71,14 +74,21 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&args.out)?;
     let path = args.out.join("results.jsonl");
     for &seed in &args.seeds {
-        let done: Vec<String> =
-            outcomes(&path)?.into_iter().filter(|o| o.seed == seed).map(|o| o.placement).collect();
-        if done.len() < Placement::five_ppos().len() && !stop.is_stopped() {
-            run_seed(seed, args.smoke, &done, &path, &stop)?;
+        if !stop.is_stopped() {
+            match run_seed(seed, args.smoke, &path, &stop) {
+                Err(_) if stop.is_stopped() => {} // a measurement was cut short
+                other => other?,
+            }
         }
     }
+    if stop.is_stopped() {
+        say!(
+            "stopped: {} keeps the seeds and placements done; the same command goes on",
+            path.display()
+        );
+    }
     let table = summary(&outcomes(&path)?)?;
-    println!("{}", table.to_text());
+    say!("{}", table.to_text());
     write_atomic(&args.out.join("results.md"), table.to_markdown().as_bytes())?;
     Ok(())
 }
@@ -91,8 +101,30 @@ fn outcomes(path: &Path) -> Result<Vec<Outcome>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
+/// What the outcomes of a seed follow from: its stages, and all settings of the recipe.
+fn whole_run(recipe: &Recipe, base: &Checkpoint, data: &RunData) -> Result<String> {
+    let mut fingerprint = Fingerprint::new("hydralign placements");
+    fingerprint.text(&made_of(recipe, base, data)?);
+    fingerprint.text(&serde_json::to_string(recipe)?);
+    Ok(fingerprint.finish())
+}
+
+/// The placements of a seed that the file has outcomes of.
+fn done(path: &Path, seed: u64, made_of: &str) -> Result<Vec<String>> {
+    let there: Vec<Outcome> = outcomes(path)?.into_iter().filter(|o| o.seed == seed).collect();
+    for outcome in &there {
+        ensure!(
+            outcome.made_of == made_of,
+            "{}: {} of seed {seed} was made with another version, recipe or base model: give this comparison another --out",
+            path.display(),
+            outcome.placement
+        );
+    }
+    Ok(there.into_iter().map(|o| o.placement).collect())
+}
+
 /// Trains the joint model of a seed once and each missing placement from it.
-fn run_seed(seed: u64, smoke: bool, done: &[String], path: &Path, stop: &StopFlag) -> Result<()> {
+fn run_seed(seed: u64, smoke: bool, path: &Path, stop: &StopFlag) -> Result<()> {
     let device = device::open("flex")?;
     let base = load_checkpoint(&base_model_dir(), &device)?;
     let tokenizer = load_tokenizer(&base_model_dir())?;
@@ -103,6 +135,11 @@ fn run_seed(seed: u64, smoke: bool, done: &[String], path: &Path, stop: &StopFla
     recipe.generation.stop_tokens = tokenizer.eos_ids().to_vec();
     let context = base.trunk.architecture().context;
     let data = RunData::of_task(&tokenizer, context, &recipe)?;
+    let made_of = whole_run(&recipe, &base, &data)?;
+    let done = done(path, seed, &made_of)?;
+    if done.len() == Placement::five_ppos().len() {
+        return Ok(());
+    }
     let (device, tokenizer, ledger) = (&device, &tokenizer, &Ledger::default());
     let stages = Stages { recipe: &recipe, data: &data, stop, device, tokenizer, ledger };
     let look = |bank: &ModelBank| judge(bank, &data.held_out, &recipe, Some(tokenizer), stop);
@@ -120,10 +157,13 @@ fn run_seed(seed: u64, smoke: bool, done: &[String], path: &Path, stop: &StopFla
         }
         let mut run = PlacementRun { stages: &stages, placement, start: &start, kl: 0.0 };
         let (mut outcome, bank) = run.train(&mut progress)?;
+        if stop.is_stopped() {
+            return Ok(()); // the training may have been cut short: no result
+        }
         let judged = look(&bank)?;
-        outcome.kl = run.kl;
+        (outcome.kl, outcome.made_of) = (run.kl, made_of.clone());
         fill_quality(&mut outcome, &sft_judged, &joint_judged, &judged);
-        println!(
+        say!(
             "seed {seed}, {}: gold {:.2}, wins {:.1} %",
             placement.name,
             outcome.gold_ppo,
@@ -166,6 +206,7 @@ impl PlacementRun<'_> {
         let samples = recipe.ppo.steps * recipe.ppo.prompts * recipe.ppo.samples;
         let seconds: f64 = totals.iter().map(|t| t.wall.as_secs_f64()).sum();
         let outcome = Outcome {
+            made_of: String::new(),
             placement: placement.name.clone(),
             seed: recipe.seed,
             static_models: placement.static_models(),

@@ -5,8 +5,6 @@
 //! cargo run --release --example plan -- --model DIR --data pairs.jsonl --budget 24GiB
 //! cargo run --release --example plan -- --model DIR --data prompts.jsonl --budget 800MB --max-new-tokens 64
 //! ```
-#![allow(clippy::print_stdout, reason = "a program talks to its user")]
-
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use hydralign::calibrate;
@@ -18,6 +16,8 @@ use hydralign::memory::{
 use hydralign::prelude::*;
 use hydralign_examples::budget::{Parts, longest, table};
 use hydralign_examples::data::load_tokenizer;
+use hydralign_examples::rows::{RowArgs, tell};
+use hydralign_examples::say;
 use hydralign_examples::{device, memory, unless_broken_pipe};
 use std::path::PathBuf;
 
@@ -30,6 +30,9 @@ struct Args {
     /// Pairs ({"prompt", "chosen", "rejected"}) or prompts ({"prompt"}), JSONL or Parquet.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// Rows that cannot be learnt from.
+    #[command(flatten)]
+    rows: RowArgs,
     /// Bytes that the run may hold, such as 24GiB or 800MB.
     #[arg(long, value_name = "SIZE")]
     budget: String,
@@ -86,20 +89,20 @@ fn run() -> Result<()> {
             Err(reason) => refused.push((option, reason)),
         }
     }
-    println!("{} at a budget of {}\n", args.describe(&architecture, &data), format_bytes(budget));
+    say!("{} at a budget of {}\n", args.describe(&architecture, &data), format_bytes(budget));
     if !planned.is_empty() {
-        println!("{}", table(planned.iter().map(|(o, plan)| (o.name, plan)))?.to_text());
+        say!("{}", table(planned.iter().map(|(o, plan)| (o.name, plan)))?.to_text());
         for (option, plan) in &planned {
-            println!("{:<18} {:>10.2} s an iteration, about", option.name, plan.seconds);
+            say!("{:<18} {:>10.2} s an iteration, about", option.name, plan.seconds);
         }
     }
     for (option, reason) in &refused {
-        println!("\n{} does not fit: {reason}", option.name);
+        say!("\n{} does not fit: {reason}", option.name);
     }
     let Some((option, plan)) = planned.first() else {
         bail!("no method fits into {}", args.budget)
     };
-    println!("\nrecommended: {}\n\n{}", option.name, args.command(option, plan));
+    say!("\nrecommended: {}\n\n{}", option.name, args.command(option, plan));
     Ok(())
 }
 
@@ -125,15 +128,22 @@ impl Args {
         let room = room.with_context(|| {
             format!("a context of {context} leaves no room for {} new tokens", self.max_new_tokens)
         })?;
-        let reader =
-            |context| Reader { template: template.as_ref(), ..Reader::new(&tokenizer, context) };
-        let names = [self.data.display().to_string()];
-        let pairs = match reader(context).preferences(&names) {
-            Ok((pairs, _)) => pairs,
+        let reader = |context| {
+            let reader = Reader::new(&tokenizer, context);
+            self.rows.apply(Reader { template: template.as_ref(), ..reader })
+        };
+        let name = self.data.display().to_string();
+        ensure!(name != "-", "--data: the programs cannot read standard input again; name a file");
+        let pairs = match reader(context).preferences(&[&name]) {
+            Ok((pairs, report)) => {
+                tell(&name, &report);
+                pairs
+            }
             Err(no_pairs) => {
-                let prompts = reader(room + 1).prompts(&names);
-                let (prompts, _) = prompts
+                let prompts = reader(room + 1).prompts(&[&name]);
+                let (prompts, report) = prompts
                     .map_err(|e| anyhow::anyhow!("no pairs: {no_pairs}; no prompts: {e}"))?;
+                tell(&name, &report);
                 let most = prompts.iter().map(Vec::len).max();
                 return Ok(Data::Prompts(most.context("the data holds no prompts")?));
             }
@@ -248,8 +258,10 @@ impl Args {
         if w.frozen_dtype != Dtype::F32 {
             pieces += &format!(" --frozen-dtype {}", w.frozen_dtype.name());
         }
-        let run =
-            |example: &str| format!("cargo run --release --example {example} -- --model {model}");
+        let rows = self.rows.flags();
+        let run = |example: &str| {
+            format!("cargo run --release --example {example} -- --model {model}{rows}")
+        };
         match option.name {
             "dpo_precomputed" => format!(
                 "{} --preferences {data} --score-batch {} --micro-batch {}{pieces}",

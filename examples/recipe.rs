@@ -1,8 +1,11 @@
 //! Settings of a run, as they stand in a TOML file. Unknown keys are errors.
 
+use crate::rows::RowArgs;
+use anyhow::{Context, Result, ensure};
 use hydralign::advantage::KlControl;
 use hydralign::algorithms::{HydraSftConfig, OptimizerConfig, PpoConfig};
 use hydralign::memory::Dtype;
+use hydralign::memory::parse_bytes;
 use hydralign::prelude::{Execution, GenerationConfig, LoraShape, SamplerConfig};
 use hydralign::runs::{Decay, Schedule};
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,25 @@ impl Default for Supervised {
     }
 }
 
+impl Supervised {
+    fn validate(&self) -> Result<()> {
+        counts(&[
+            ("epochs", self.epochs),
+            ("minibatch", self.minibatch),
+            ("micro_batch", self.micro_batch),
+        ])?;
+        self.lr.validate().context("lr")?;
+        self.execution.validate().context("execution")
+    }
+}
+
+fn counts(settings: &[(&str, usize)]) -> Result<()> {
+    settings.iter().try_for_each(|(name, count)| {
+        ensure!(*count > 0, "`{name}` must be at least 1");
+        Ok(())
+    })
+}
+
 /// The joint stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -48,6 +70,13 @@ impl Default for Joint {
     fn default() -> Self {
         let loss = HydraSftConfig { ranking_weight: 0.5, ..HydraSftConfig::default() };
         Self { training: Supervised::default(), loss, adapter: false }
+    }
+}
+
+impl Joint {
+    fn validate(&self) -> Result<()> {
+        self.training.validate().context("training")?;
+        self.loss.validate().context("loss")
     }
 }
 
@@ -91,6 +120,16 @@ impl Default for Reinforcement {
             execution: Execution::default(),
             frozen_dtype: Dtype::F32,
         }
+    }
+}
+
+impl Reinforcement {
+    fn validate(&self) -> Result<()> {
+        counts(&[("steps", self.steps), ("prompts", self.prompts), ("samples", self.samples)])?;
+        self.lr.validate().context("lr")?;
+        self.sampler.validate().context("sampler")?;
+        self.ppo.validate().context("ppo")?;
+        self.execution.validate().context("execution")
     }
 }
 
@@ -152,6 +191,8 @@ pub struct Recipe {
     pub ppo: Reinforcement,
     /// Evaluation.
     pub evaluation: Evaluation,
+    /// What becomes of rows of the user's files that cannot be learnt from.
+    pub rows: RowArgs,
     /// The shipped task.
     pub task: TaskSizes,
 }
@@ -173,12 +214,36 @@ impl Default for Recipe {
             hydra_sft: Joint::default(),
             ppo: Reinforcement::default(),
             evaluation: Evaluation::default(),
+            rows: RowArgs::default(),
             task: TaskSizes::default(),
         }
     }
 }
 
 impl Recipe {
+    /// Checks every setting, those of all stages.
+    ///
+    /// # Errors
+    /// The first that is out of its range, with the tables that it is in.
+    pub fn validate(&self) -> Result<()> {
+        let Evaluation { samples, held_out } = self.evaluation;
+        counts(&[("samples", samples)]).context("evaluation")?;
+        ensure!(
+            held_out > 0.0 && held_out < 1.0,
+            "evaluation: `held_out` is {held_out}, but must be above 0 and below 1"
+        );
+        counts(&[("preferences", self.task.preferences)]).context("task")?;
+        if let Some(text) = &self.memory_budget {
+            parse_bytes(text).context("memory_budget")?;
+        }
+        self.lora.validate().context("lora")?;
+        self.optimizer.validate().context("optimizer")?;
+        self.generation.validate().context("generation")?;
+        self.sft.validate().context("sft")?;
+        self.hydra_sft.validate().context("hydra_sft")?;
+        self.ppo.validate().context("ppo")
+    }
+
     /// The same run in a few seconds, to see that everything works. It learns next to nothing.
     pub fn smoke(mut self) -> Self {
         self.task = TaskSizes { demonstrations: 64, preferences: 64 };

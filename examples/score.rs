@@ -8,23 +8,25 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use hydralign::data::TextTokenizer;
+use hydralign::data::{Rows, TextTokenizer};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::prelude::*;
+use hydralign::rewards::unpadded;
 use hydralign_examples::model::Model;
+use hydralign_examples::output::{Output, standard_input};
 use hydralign_examples::tensor_spool::TensorSpool;
 use hydralign_examples::{device, unless_broken_pipe};
-use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Scores tokens, texts, or completions of prompts with a model in Hugging Face layout.
 ///
-/// Reads one JSON object a line: {"tokens": [..]}, {"text": ".."} or
+/// Reads one JSON object a row, other keys ignored: {"tokens": [..]}, {"text": ".."} or
 /// {"prompt": "..", "completion": ".."}. Writes one object a line: `tokens`; `logprobs`, of each
 /// token given those before it, so one fewer than tokens; their `sum`; and, for a model with a
-/// reward head, `score`.
+/// reward head, `score`. A completion is not empty, unless --eos ends it.
 #[derive(Parser, Debug)]
 struct Args {
     /// Model folder: config.json, model.safetensors or its shards, tokenizer.json for text.
@@ -33,8 +35,8 @@ struct Args {
     /// PEFT adapter to look through.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Lines to score; standard input without.
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Rows to score, JSON Lines (also packed), a JSON array or Parquet; standard input without.
+    #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Where to write; standard output without.
     #[arg(long, value_name = "FILE.jsonl")]
@@ -51,15 +53,6 @@ struct Args {
     /// flex, wgpu or cuda, as far as this binary was built with them.
     #[arg(long, default_value = "flex")]
     device: String,
-}
-
-/// One line of input.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Line {
-    Tokens { tokens: Vec<u32> },
-    Text { text: String },
-    Pair { prompt: String, completion: String },
 }
 
 /// One line of output.
@@ -87,67 +80,67 @@ fn run(args: &Args) -> Result<()> {
         "--logits: {} has no LM head",
         args.model.display()
     );
-    let (name, input) = open_input(args.input.as_deref())?;
+    let given = |path: &Option<PathBuf>| path.clone().filter(|p| p != Path::new("-"));
+    let needed = [given(&args.input).unwrap_or_else(standard_input)];
+    let out = Output::open(args.out.as_deref(), &needed)?;
+    let needed: Vec<PathBuf> = needed.into_iter().chain(given(&args.out)).collect();
+    let spool = |path| TensorSpool::new(path, &needed);
     let mut scorer = Scorer {
         model: &model,
-        out: open_output(args.out.as_deref())?,
-        logits: args.logits.as_deref().map(TensorSpool::new).transpose()?,
+        out,
+        logits: args.logits.as_deref().map(spool).transpose()?,
         batch_tokens: args.batch_tokens,
         lines: 0,
         sum: 0.0,
         predicted: 0,
     };
+    if let Err(error) =
+        score_rows(&mut scorer, args.input.as_deref().unwrap_or(Path::new("-")), args.eos)
+    {
+        scorer.out.kept(scorer.lines).iter().for_each(|note| eprintln!("{note}"));
+        return Err(error);
+    }
+    scorer.finish()
+}
+
+fn score_rows(scorer: &mut Scorer<'_>, input: &Path, eos: bool) -> Result<()> {
+    let model = scorer.model;
     let mut waiting = Vec::new();
-    for (i, line) in input.lines().enumerate() {
-        let place = || format!("{name}, line {}", i + 1);
-        let line = line.with_context(place)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        waiting.push(read_line(&line, &model, args.eos).with_context(place)?);
+    for row in Rows::new(vec![input.to_owned()]) {
+        let row = row?;
+        let place = || format!("{}, {} {}", row.path.display(), row.unit.name(), row.number);
+        waiting.push(read_row(&row.fields, model, eos).with_context(place)?);
         // Enough to sort by length, and no more than a bounded part of any input.
         if waiting.len() == 256 {
             scorer.score(std::mem::take(&mut waiting))?;
         }
     }
     scorer.score(waiting)?;
-    scorer.finish(&name)
+    ensure!(scorer.lines > 0, "{}: no lines to score", input.display());
+    Ok(())
 }
 
-fn open_input(path: Option<&Path>) -> Result<(String, Box<dyn BufRead>)> {
-    Ok(match path.filter(|p| *p != Path::new("-")) {
-        Some(path) => {
-            let name = path.display().to_string();
-            let file = File::open(path).with_context(|| name.clone())?;
-            (name, Box::new(BufReader::new(file)))
+/// What a row may hold, of which it holds one.
+const EXPECTED: &str = "expected {\"tokens\": [..]}, {\"text\": \"..\"} or {\"prompt\": \"..\", \"completion\": \"..\"}";
+
+/// The tokens of a row, checked against the model.
+fn read_row(row: &Map<String, Value>, model: &Model, eos: bool) -> Result<Vec<u32>> {
+    let there = |field: &str| row.get(field).is_some_and(|value| !value.is_null());
+    let text = |field: &str| match row.get(field) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        _ => bail!("`{field}` is no text; {EXPECTED}"),
+    };
+    let tokens = match (there("tokens"), there("text"), there("prompt") || there("completion")) {
+        (true, false, false) => tokens_of(&row["tokens"])?,
+        (false, true, false) => model.tokenizer()?.encode(text("text")?, true)?,
+        (false, false, true) if !eos && text("completion")?.is_empty() => {
+            bail!("`completion` is empty: there is nothing to score; a prompt alone is a `text`")
         }
-        None => ("standard input".into(), Box::new(io::stdin().lock())),
-    })
-}
-
-fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>> {
-    Ok(match path.filter(|p| *p != Path::new("-")) {
-        Some(path) => {
-            let file = File::create(path).with_context(|| path.display().to_string())?;
-            Box::new(BufWriter::new(file))
+        (false, false, true) => {
+            pair(model.tokenizer()?, text("prompt")?, text("completion")?, eos)?
         }
-        None => Box::new(BufWriter::new(io::stdout().lock())),
-    })
-}
-
-/// The tokens of a line, checked against the model.
-fn read_line(line: &str, model: &Model, eos: bool) -> Result<Vec<u32>> {
-    // The parser's own message for an untagged enum names no field.
-    let line: Line = serde_json::from_str(line).map_err(|e| match e.classify() {
-        serde_json::error::Category::Data => anyhow::anyhow!(
-            "expected {{\"tokens\": [..]}}, {{\"text\": \"..\"}} or {{\"prompt\": \"..\", \"completion\": \"..\"}}"
-        ),
-        _ => anyhow::anyhow!("not JSON: {e}"),
-    })?;
-    let tokens = match line {
-        Line::Tokens { tokens } => tokens,
-        Line::Text { text } => model.tokenizer()?.encode(&text, true)?,
-        Line::Pair { prompt, completion } => pair(model.tokenizer()?, &prompt, &completion, eos)?,
+        (false, false, false) => bail!("{EXPECTED}"),
+        _ => bail!("more than one of `tokens`, `text` and `prompt`; {EXPECTED}"),
     };
     let architecture = model.trunk().architecture();
     let (context, vocab) = (architecture.context, architecture.shape.vocab);
@@ -163,12 +156,29 @@ fn read_line(line: &str, model: &Model, eos: bool) -> Result<Vec<u32>> {
     }
 }
 
-/// Prompt and completion are tokenised apart, so that no token straddles their border.
+/// The ids in a list, which may be written as `512.0`.
+fn tokens_of(list: &Value) -> Result<Vec<u32>> {
+    let id = |value: &Value| {
+        let number =
+            value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n));
+        number
+            .map(|n| n as u32)
+            .with_context(|| format!("`tokens` holds {value}, which is no token; {EXPECTED}"))
+    };
+    list.as_array()
+        .with_context(|| format!("`tokens` is no list; {EXPECTED}"))?
+        .iter()
+        .map(id)
+        .collect()
+}
+
+/// The prompt keeps its tokens, and no token straddles the border to what follows it.
 fn pair(tokenizer: &TextTokenizer, prompt: &str, completion: &str, eos: bool) -> Result<Vec<u32>> {
     let mut tokens = tokenizer.encode(prompt, true)?;
-    tokens.extend(tokenizer.encode(completion, false)?);
-    if eos && tokens.last().is_none_or(|last| !tokenizer.eos_ids().contains(last)) {
-        tokens.extend(tokenizer.eos_ids().first());
+    tokens.extend(tokenizer.encode_after(prompt, completion)?);
+    let ends = |last: &u32| *last == tokenizer.eos_id() || tokenizer.eos_ids().contains(last);
+    if eos && !tokens.last().is_some_and(ends) {
+        tokens.push(tokenizer.eos_id());
     }
     Ok(tokens)
 }
@@ -191,7 +201,7 @@ fn batches<'a>(order: &'a [usize], lines: &[Vec<u32>], budget: usize) -> Vec<&'a
 
 struct Scorer<'a> {
     model: &'a Model,
-    out: Box<dyn Write>,
+    out: Output,
     logits: Option<TensorSpool>,
     batch_tokens: usize,
     lines: usize,
@@ -263,6 +273,7 @@ impl Scorer<'_> {
             for (&i, value) in batch.iter().zip(outputs.to_vec(score)?) {
                 scored[i].score = Some(value);
             }
+            self.before_padding(batch, lines, scored)?;
         }
         if self.logits.is_some() {
             let all = bank.all_logits(Role::Actor, &tokens)?;
@@ -276,9 +287,28 @@ impl Scorer<'_> {
         Ok(())
     }
 
-    fn finish(mut self, name: &str) -> Result<()> {
-        ensure!(self.lines > 0, "{name}: no lines to score");
-        self.out.flush()?;
+    /// Reads the scores of lines that end in what the model takes for padding where transformers does.
+    fn before_padding(
+        &self,
+        batch: &[usize],
+        lines: &[Vec<u32>],
+        scored: &mut [Scored],
+    ) -> Result<()> {
+        let padding = self.model.trunk().architecture().padding();
+        let score = Reading::Score(Role::Reward);
+        for &i in batch {
+            let tokens = unpadded(&lines[i], padding);
+            if tokens.len() < lines[i].len() {
+                let row = TokenBatch::whole([tokens.to_vec()])?;
+                let outputs = self.model.bank.read(&[Request::constant(score)], &row)?;
+                scored[i].score = outputs.to_vec(score)?.first().copied();
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        self.out.finish()?;
         if let Some(spool) = self.logits {
             spool.finish()?;
         }

@@ -1,41 +1,55 @@
 //! What the short recipes begin with: the shipped task's models and data, or the user's own.
 
 use crate::budget::carried;
-use crate::data::{gold_scores, load_tokenizer};
+use crate::data::{gold_scores, inputs, load_tokenizer, note_ending};
 use crate::device;
 use crate::evaluate::respond;
+use crate::held_out::HeldOut;
 use crate::lab::Lab;
 use crate::recipe::Recipe;
-use anyhow::{Context, Result, ensure};
-use hydralign::algorithms::reward_scores;
-use hydralign::data::{ChatTemplate, Reader, TextTokenizer};
+use crate::reward::{OwnReward, RewardEnding};
+use crate::rows::{RowArgs, RowCounts};
+use crate::say;
+use anyhow::{Context, Result, anyhow, ensure};
+use hydralign::algorithms::sequences_fingerprint;
+use hydralign::core::random::{in_rounds, sub_seed};
+use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer};
 use hydralign::memory::Dtype;
 use hydralign::models::{
     ModelBank, SaveOptions, copy_companions, load_checkpoint, save_checkpoint,
 };
 use hydralign::prelude::*;
+use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
-use hydralign::runs::{Overwrite, RunFolder, StopFlag, mean};
+use hydralign::runs::{
+    Inputs, Kept, Place, RunConfig, RunError, RunFolder, Steps, StopFlag, keep, mean,
+};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// How much is done at a time: memory depends on it, results do not. The program `plan` prints values that
 /// fit into a budget.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Serialize)]
 pub struct PassArgs {
     /// Responses that are decoded at a time.
     #[arg(long, value_name = "ROWS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub generate_batch: Option<usize>,
     /// Sequences that are read without a gradient at a time.
     #[arg(long, value_name = "ROWS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub score_batch: Option<usize>,
     /// Rows, or pairs, that are differentiated at a time.
     #[arg(long, value_name = "ROWS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// Tokens per piece in which the vocabulary is visited [default: all at once].
     #[arg(long, value_name = "TOKENS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub logprob_chunk: Option<usize>,
     /// Blocks that are recomputed together in a backward pass [default: nothing is recomputed].
     #[arg(long, value_name = "BLOCKS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub segment_blocks: Option<usize>,
     /// Number format of the matrices of frozen models: f32, f16 or bf16.
     #[arg(long, default_value = "f32")]
@@ -75,23 +89,40 @@ impl PassArgs {
 }
 
 /// Flags that the recipes share.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Serialize)]
 pub struct CommonArgs {
     /// Your own policy in Hugging Face layout [default: the shipped task's fine-tuned model].
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub model: Option<PathBuf>,
     /// A sequence-classification model as the reward [default: the shipped task's].
     #[arg(long, value_name = "DIR", requires = "model")]
+    #[serde(skip)]
     pub reward: Option<PathBuf>,
+    /// Whether the reward model sees an end behind each response [default: as-sampled].
+    #[arg(long, value_enum, requires = "reward")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_ending: Option<RewardEnding>,
     /// Prompts, one {"prompt": …} a line, or Parquet.
     #[arg(long, value_name = "FILE", requires = "model")]
+    #[serde(skip)]
     pub prompts: Option<PathBuf>,
     /// Pairs, one {"prompt": …, "chosen": …, "rejected": …} a line, or Parquet.
     #[arg(long, value_name = "FILE", requires = "model")]
+    #[serde(skip)]
     pub preferences: Option<PathBuf>,
-    /// Folder of the trained model.
+    /// Run folder; `model` in it is the trained model [default: runs/NAME-SEED].
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub out: Option<PathBuf>,
+    /// Replace an earlier result there, when the new one is complete.
+    #[arg(long)]
+    #[serde(skip)]
+    pub overwrite: bool,
+    /// Settings and input files of an earlier run, its config.toml; flags override them.
+    #[arg(long, value_name = "FILE.toml")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
     /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -104,8 +135,13 @@ pub struct CommonArgs {
     /// A few seconds, to see that everything works.
     #[arg(long)]
     pub smoke: bool,
+    /// Rows that cannot be learnt from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rows: RowArgs,
     /// How much is done at a time.
     #[command(flatten)]
+    #[serde(flatten)]
     pub passes: PassArgs,
 }
 
@@ -114,52 +150,85 @@ pub struct Setup {
     /// Where the policy starts.
     pub policy: Checkpoint,
     /// The reward model, if there is one.
-    pub reward: Option<Checkpoint>,
+    pub reward: Option<OwnReward>,
     /// The tokenizer.
     pub tokenizer: TextTokenizer,
     /// Where tensors live.
     pub device: Device,
     /// Length limit, decode batch and stop tokens.
     pub generation: GenerationConfig,
-    /// Prompts to learn from.
-    pub prompts: Vec<Vec<u32>>,
-    /// Prompts that quality is shown on.
-    pub held_out: Vec<Vec<u32>>,
+    /// Prompts to learn from, and those that quality is shown on.
+    pub data: HeldOut,
     /// Pairs to learn from.
     pub pairs: Vec<(Sequence, Sequence)>,
-    /// The run's folder.
-    pub folder: RunFolder,
+    /// Where the result may go.
+    pub place: Place,
+    /// The user's files, with fingerprints.
+    pub inputs: Inputs,
+    /// What became of their rows.
+    pub rows: RowCounts,
     /// Set by Ctrl-C.
     pub stop: StopFlag,
     /// Seed of everything that is drawn.
     pub seed: u64,
     /// How much is done at a time.
     pub passes: PassArgs,
+    reading: String,
     companions: PathBuf,
     has_gold: bool,
 }
 
+/// Share of the user's own prompts that quality is shown on.
+const HELD_OUT: f64 = 0.1;
+
 impl CommonArgs {
-    /// Loads everything.
+    /// Loads everything. Nothing is written yet.
     ///
     /// # Errors
     /// A file that is missing or malformed, named.
     pub fn open(&self, name: &str, stop: &StopFlag) -> Result<Setup> {
         self.passes.check()?;
-        let named = || PathBuf::from(format!("runs/{name}-{}", self.seed));
-        let path = self.out.clone().unwrap_or_else(named);
-        let overwrite = if self.out.is_some() { Overwrite::Refuse } else { Overwrite::Replace };
-        let folder = RunFolder::create(path, overwrite)?;
+        ensure!(self.max_new_tokens > 0, "--max-new-tokens must be at least 1");
         let mut setup = match &self.model {
-            Some(dir) => self.own(dir, folder, stop)?,
-            None => self.shipped(folder, stop)?,
+            Some(dir) => self.own(dir, name, stop)?,
+            None => self.shipped(name, stop)?,
         };
         let decoded = self.passes.generate_batch.unwrap_or(setup.generation.batch_size);
         setup.generation.batch_size = decoded;
         Ok(setup)
     }
 
-    fn shipped(&self, folder: RunFolder, stop: &StopFlag) -> Result<Setup> {
+    fn place(&self, name: &str) -> Place {
+        Place {
+            out: self.out.clone(),
+            default: PathBuf::from(format!("runs/{name}-{}", self.seed)),
+            overwrite: self.overwrite,
+            repeatable: self.model.is_none(),
+        }
+    }
+
+    fn inputs(&self) -> Result<Inputs> {
+        let Self { model, reward, prompts, preferences, .. } = self;
+        inputs(&[
+            ("model", model.as_deref()),
+            ("reward", reward.as_deref()),
+            ("prompts", prompts.as_deref()),
+            ("preferences", preferences.as_deref()),
+        ])
+    }
+
+    /// What the bits of a reading without a gradient follow from, beside the model and what it reads. On
+    /// the CPU they do not change with how much is read at a time.
+    fn reading(&self) -> String {
+        let PassArgs { score_batch, logprob_chunk, frozen_dtype, .. } = &self.passes;
+        let reading = format!("{} {}", self.device, frozen_dtype.name());
+        match self.device.as_str() {
+            "flex" => reading,
+            _ => format!("{reading}, {score_batch:?} rows, {logprob_chunk:?} tokens"),
+        }
+    }
+
+    fn shipped(&self, name: &str, stop: &StopFlag) -> Result<Setup> {
         let mut recipe = Recipe { seed: self.seed, ..Recipe::default() };
         if self.smoke {
             recipe = recipe.smoke();
@@ -169,48 +238,66 @@ impl CommonArgs {
         let lab = Lab::open(recipe, PathBuf::from(format!("runs/{kind}-{}", self.seed)), stop)?;
         Ok(Setup {
             policy: lab.sft()?,
-            reward: Some(lab.reward_model()?),
+            reward: Some(OwnReward::of_policy(lab.reward_model()?, lab.tokenizer.clone())?),
             device: lab.device.clone(),
             generation: lab.recipe.generation.clone(),
-            prompts: lab.data.prompts.clone(),
-            held_out: lab.data.held_out.clone(),
+            data: HeldOut {
+                prompts: lab.data.prompts.clone(),
+                held_out: lab.data.held_out.clone(),
+                notes: Vec::new(),
+            },
             pairs: lab.data.preferences.clone(),
             tokenizer: lab.tokenizer,
-            folder,
+            place: self.place(name),
+            inputs: Inputs::new(),
+            rows: RowCounts::default(),
             stop: stop.clone(),
             seed: self.seed,
             passes: self.passes.clone(),
+            reading: self.reading(),
             companions: crate::base_model_dir(),
             has_gold: true,
         })
     }
 
-    fn own(&self, dir: &Path, folder: RunFolder, stop: &StopFlag) -> Result<Setup> {
+    fn own(&self, dir: &Path, name: &str, stop: &StopFlag) -> Result<Setup> {
+        let inputs = self.inputs()?;
         let device = device::open(&self.device)?;
         let policy = load_checkpoint(dir, &device)?;
-        let reward = self.reward.as_deref().map(|dir| load_checkpoint(dir, &device)).transpose()?;
-        if let Some(reward) = &reward {
-            ensure!(reward.reward_head.is_some(), "the reward model has no `score.weight`");
-        }
-        let tokenizer = load_tokenizer(dir)?;
+        let tokenizer = load_tokenizer(dir)?.with_rows(policy.trunk.architecture().shape.vocab);
         let template = ChatTemplate::from_dir(dir)?;
+        note_ending(template.as_ref(), &tokenizer);
         let context = policy.trunk.architecture().context;
         let room = context.checked_sub(self.max_new_tokens).filter(|room| *room > 0);
         let room = room.with_context(|| {
             format!("a context of {context} leaves no room for {} new tokens", self.max_new_tokens)
         })?;
-        let reader =
-            |context| Reader { template: template.as_ref(), ..Reader::new(&tokenizer, context) };
-        let names = |path: &PathBuf| [path.display().to_string()];
-        let mut prompts = match &self.prompts {
-            Some(path) => reader(room + 1).prompts(&names(path))?.0,
+        let reader = |context| {
+            let reader = Reader::new(&tokenizer, context);
+            self.rows.apply(Reader { template: template.as_ref(), ..reader })
+        };
+        let given = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let mut rows = RowCounts::default();
+        let prompts = match given(&self.prompts) {
+            Some(path) => {
+                let read = reader(room + 1).prompt_sources(&[&path]);
+                let read = read.map_err(|e| e.with_response(self.max_new_tokens, context));
+                rows.told("prompts", &path, read)?
+            }
             None => Vec::new(),
         };
-        let pairs = match &self.preferences {
-            Some(path) => reader(context).preferences(&names(path))?.0,
+        let pairs = match given(&self.preferences) {
+            Some(path) => rows.told("preferences", &path, reader(context).preferences(&[&path]))?,
             None => Vec::new(),
         };
-        let held_out = prompts.split_off(prompts.len() - prompts.len() / 10);
+        let tokens: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
+        let elsewhere = pairs.iter().map(|p| &p.chosen.prompt);
+        let seed = sub_seed(self.seed, "held out");
+        let mut data = HeldOut::divide(&tokens, elsewhere, HELD_OUT, seed)?;
+        let pairs = data.without("preferences", pairs, |p| &p.chosen.prompt)?;
+        data.say();
+        let vocab = policy.trunk.architecture().shape.vocab;
+        let reward = self.own_reward(&reader(context), vocab, prompts, &device)?;
         let generation = GenerationConfig {
             max_new_tokens: self.max_new_tokens,
             stop_tokens: tokenizer.eos_ids().to_vec(),
@@ -221,26 +308,52 @@ impl CommonArgs {
             reward,
             device,
             generation,
-            held_out,
-            prompts,
+            data,
             pairs: pairs.into_iter().map(|p| (p.chosen, p.rejected)).collect(),
             tokenizer,
-            folder,
+            place: self.place(name),
+            inputs,
+            rows,
             stop: stop.clone(),
             seed: self.seed,
             passes: self.passes.clone(),
+            reading: self.reading(),
             companions: dir.to_owned(),
             has_gold: false,
         })
     }
+
+    /// The reward model, if one is given. `reader` is the policy's, whose vocabulary has so many tokens.
+    fn own_reward(
+        &self,
+        reader: &Reader<'_>,
+        vocab: usize,
+        mut prompts: Vec<PromptSource>,
+        device: &Device,
+    ) -> Result<Option<OwnReward>> {
+        let Some(dir) = &self.reward else { return Ok(None) };
+        if let Some(path) = &self.preferences {
+            prompts.extend(reader.prompt_sources(&[path.display().to_string()])?.0);
+        }
+        let (tokenizer, template) = (reader.tokenizer.clone(), reader.template.cloned());
+        let policy = (ModelText { tokenizer, template }, vocab);
+        OwnReward::open(dir, device, policy, prompts, self.reward_ending.unwrap_or_default().into())
+            .map(Some)
+    }
 }
 
 impl Setup {
+    /// The key under which the starting policy's log-probabilities of sequences may be kept: all that
+    /// they follow from.
+    pub fn reference_key(&self, sequences: &[Sequence]) -> [String; 3] {
+        [self.policy.fingerprint(), sequences_fingerprint(sequences), self.reading.clone()]
+    }
+
     /// The reward model.
     ///
     /// # Errors
     /// None was given.
-    pub fn reward(&self) -> Result<&Checkpoint> {
+    pub fn reward(&self) -> Result<&OwnReward> {
         self.reward.as_ref().context("--reward DIR is needed: a model with a `score.weight`")
     }
 
@@ -249,8 +362,8 @@ impl Setup {
     /// # Errors
     /// None were given.
     pub fn prompts(&self) -> Result<&[Vec<u32>]> {
-        ensure!(!self.prompts.is_empty(), "--prompts FILE with some prompts is needed");
-        Ok(&self.prompts)
+        ensure!(!self.data.prompts.is_empty(), "--prompts FILE with some prompts is needed");
+        Ok(&self.data.prompts)
     }
 
     /// Pairs to learn from.
@@ -278,23 +391,24 @@ impl Setup {
         respond(bank, &prompts, &self.generation, &SamplerConfig::default(), &self.stop)
     }
 
-    /// The prompts of a round: the data are gone through again and again.
+    /// The prompts of a round: the data are gone through again and again, each time in a new order.
     ///
     /// # Errors
     /// There are none.
     pub fn prompts_of(&self, round: usize, count: usize) -> Result<Vec<Vec<u32>>> {
-        let all = self.prompts()?;
-        Ok(all.iter().cycle().skip(round * count % all.len()).take(count).cloned().collect())
+        let (all, seed) = (self.prompts()?, sub_seed(self.seed, "prompts"));
+        let picked = in_rounds(all.len(), seed, round * count, count);
+        Ok(picked.into_iter().map(|i| all[i].clone()).collect())
     }
 
-    /// Scores by a reward model that is loaded for it alone.
+    /// Scores by a reward model that is held for it alone.
     ///
     /// # Errors
     /// There is none, or it cannot read the sequences.
     pub fn scores(&self, sequences: &[Sequence]) -> Result<Vec<f32>> {
-        let bank = ModelBank::frozen(self.reward()?.clone());
-        let bank = self.passes.carry(bank)?;
-        Ok(reward_scores(&bank, sequences, self.passes.rows())?)
+        let reward = self.reward()?;
+        let bank = self.passes.carry(reward.bank())?;
+        reward.scores(&bank, sequences, self.passes.rows())
     }
 
     /// One line on how good responses are: the true score where the program knows it, else the reward
@@ -323,21 +437,87 @@ impl Setup {
     /// # Errors
     /// As [`Setup::sample`] and [`Setup::describe`].
     pub fn show(&self, bank: &ModelBank) -> Result<String> {
-        if self.held_out.is_empty() {
+        if self.data.held_out.is_empty() {
             return Ok("no prompts are held out".into());
         }
-        self.describe(&self.sample(bank, &self.held_out, 1, usize::MAX >> 32)?)
+        self.describe(&self.sample(bank, &self.data.held_out, 1, usize::MAX >> 32)?)
     }
 
-    /// Saves the policy in Hugging Face layout, with its tokenizer, and returns the folder.
+    /// As [`Setup::show`], before anything is learnt.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn save(&self, bank: &ModelBank) -> Result<PathBuf> {
-        let dir = self.folder.file("model");
-        let trained = bank.checkpoint(Role::Actor)?;
-        save_checkpoint(&dir, &trained.trunk, None, &SaveOptions::default())?;
-        copy_companions(&self.companions, &dir)?;
-        Ok(dir)
+    /// As [`Setup::show`]; a signal.
+    pub fn show_start(&self, bank: &ModelBank) -> Result<String> {
+        match self.show(bank) {
+            Err(_) if self.stop.is_stopped() => Err(nothing_learnt()),
+            shown => shown,
+        }
     }
+
+    /// Makes the run's folder, after all inputs are read and before anything is computed, and writes the
+    /// settings into it.
+    ///
+    /// # Errors
+    /// A folder that holds an earlier result, or cannot be written.
+    pub fn begin<A: Serialize>(&self, settings: &A) -> Result<RunFolder> {
+        let folder = begin(&self.place, &RunConfig { settings, inputs: self.inputs.clone() })?;
+        self.rows.save(&folder)?;
+        Ok(folder)
+    }
+
+    /// Saves what was learnt, then says where it is and how good it is.
+    ///
+    /// # Errors
+    /// What ended the training early, with where the weights are; weights that cannot be saved.
+    pub fn finish(
+        &self,
+        folder: RunFolder,
+        bank: &ModelBank,
+        progress: Steps,
+        ended: Result<()>,
+    ) -> Result<()> {
+        let save = |dir: &Path| -> Result<()> { self.save(bank, dir) };
+        match keep(folder, "model", progress, ended, &self.stop, save)? {
+            Kept::Complete(path) => say!("saved in {}", path.display()),
+            Kept::Stopped(path) => {
+                say!("stopped: the weights {progress} are saved in {}", path.display());
+            }
+        }
+        match self.show(bank) {
+            Err(_) if self.stop.is_stopped() => Ok(()),
+            shown => {
+                say!("after:  {}", shown?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the policy in Hugging Face layout, with its tokenizer.
+    fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+        let trained = bank.checkpoint(Role::Actor)?;
+        save_checkpoint(dir, &trained.trunk, None, &SaveOptions::default())?;
+        copy_companions(&self.companions, dir)?;
+        Ok(())
+    }
+}
+
+/// What a run ends with that was stopped before its first step.
+pub fn nothing_learnt() -> anyhow::Error {
+    RunError::NothingLearnt { why: "stopped".into() }.into()
+}
+
+/// Makes a run's folder, or says what the user can do.
+///
+/// # Errors
+/// As [`Place::begin`].
+pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFolder> {
+    place.begin(config).map_err(|error| match error {
+        RunError::NotEmpty { .. } => anyhow!(
+            "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete"
+        ),
+        RunError::NotARunFolder { .. } | RunError::Busy { .. } => {
+            anyhow!("{error}: --out DIR names another folder")
+        }
+        other => other.into(),
+    })
 }

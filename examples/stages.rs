@@ -4,19 +4,21 @@ use crate::budget::{Watch, carried};
 use crate::data::{RunData, gold_scores};
 use crate::evaluate::respond;
 use crate::memory::{experience_bytes, has_pools, hold_models};
+use crate::note;
 use crate::recipe::{Recipe, Supervised};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
     AlgorithmError, Epochs, HydraSft, Pairwise, StepReport, UpdateReport, nll_batch,
     preference_batch, ranking_batch, train_minibatches,
 };
-use hydralign::core::random::{permutation, sub_seed};
+use hydralign::core::random::{in_rounds, sub_seed};
+use hydralign::core::{CoreError, Objective};
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{Category, PhaseName, Workload};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::rollout::{RolloutStats, sample_prompts};
-use hydralign::runs::{Ledger, StopFlag};
+use hydralign::runs::{Ledger, Schedule, Steps, StopFlag};
 
 /// What every stage needs to know of its run.
 pub struct Stages<'a> {
@@ -34,6 +36,26 @@ pub struct Stages<'a> {
     pub ledger: &'a Ledger,
 }
 
+/// What a supervised stage leaves behind, however it ended.
+pub struct Trained {
+    /// The weights after the last good step.
+    pub bank: ModelBank,
+    /// How far it came.
+    pub progress: Steps,
+    /// What ended it early, but for a signal.
+    pub ended: Result<()>,
+}
+
+impl Trained {
+    /// The model.
+    ///
+    /// # Errors
+    /// What ended the stage early.
+    pub fn model(self) -> Result<ModelBank> {
+        self.ended.map(|()| self.bank)
+    }
+}
+
 fn stats(stage: &str, step: usize, steps: usize, values: Vec<(String, f64)>) -> Stats {
     Stats { stage: stage.to_owned(), step, steps, values }
 }
@@ -42,6 +64,16 @@ fn step_values(report: &StepReport, lr: f64) -> Vec<(String, f64)> {
     let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
     let extra = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
     own.chain(extra.map(|(n, v)| (n.to_owned(), v))).collect()
+}
+
+/// Says that a stage ends before its warm-up does, as it does where data are few.
+fn note_warm_up(stage: &str, schedule: &Schedule, steps: usize) {
+    let (highest, Schedule { peak, warmup, .. }) = (schedule.highest(steps), schedule);
+    if highest < *peak {
+        note(&format!(
+            "{stage}: {steps} steps end within the warm-up of {warmup}: the learning rate reaches {highest:.1e} of {peak:.1e}"
+        ));
+    }
 }
 
 /// PPO under way, with what a plan may change.
@@ -77,95 +109,93 @@ impl PpoRun<'_> {
 }
 
 impl Stages<'_> {
-    fn epochs(&self, settings: &Supervised, items: usize, stage: &str) -> Epochs {
-        let seed = sub_seed(self.recipe.seed, stage);
-        Epochs { items, minibatch: settings.minibatch, epochs: settings.epochs, seed }
+    /// Minibatch by minibatch; the learner keeps what it has learnt however that ends.
+    fn supervise<O: Objective>(
+        &self,
+        (stage, seed): (&str, &str),
+        (bank, start): (ModelBank, &Checkpoint),
+        objective: &O,
+        (settings, items): (&Supervised, usize),
+        observer: &mut dyn Observer,
+        batch: impl Fn(&[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, CoreError>,
+    ) -> Trained {
+        let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
+        let mut learner = Learner::new(bank, &self.recipe.optimizer);
+        let Supervised { minibatch, epochs, lr, .. } = settings.clone();
+        let seed = sub_seed(self.recipe.seed, seed);
+        let epochs = Epochs { items, minibatch, epochs, seed };
+        let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
+        note_warm_up(stage, &lr, progress.steps);
+        let lr = |step| lr.lr(step, progress.steps);
+        observer.phase(Phase::Update);
+        let after_step = |step, report: &StepReport| {
+            progress.done = step;
+            self.ledger.hold(Category::Optimizer, moments);
+            observer.stats(&stats(stage, step, epochs.steps(), step_values(report, lr(step))));
+            !self.stop.is_stopped()
+        };
+        let ended = train_minibatches(&mut learner, objective, &epochs, lr, batch, after_step);
+        let ended = ended.with_context(|| at(stage, progress.done + 1, Phase::Update));
+        Trained { bank: learner.into_model(), progress, ended }
     }
 
     /// Supervised fine-tuning on the demonstrations, all weights.
     ///
     /// # Errors
-    /// What training reports, with the step at which it happened.
-    pub fn sft(&self, base: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+    /// A model that cannot be built.
+    pub fn train_sft(&self, base: &Checkpoint, observer: &mut dyn Observer) -> Result<Trained> {
         let settings = &self.recipe.sft;
         let rows = &self.data.demonstrations;
         let bank = ModelBank::new(&Placement::sft(), &Start::joint(base), &self.recipe.lora, 0)?;
         let bank = bank.with_execution(settings.execution)?;
-        let moments = hold_models(self.ledger, &bank, Some(base), &self.recipe.lora);
-        let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let epochs = self.epochs(settings, rows.len(), "sft");
-        let steps = epochs.steps();
-        let mut done = 0;
-        observer.phase(Phase::Update);
-        train_minibatches(
-            &mut learner,
-            &Nll,
-            &epochs,
-            |step| settings.lr.lr(step, steps),
-            |items| {
-                let rows: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-                nll_batch(&rows, settings.micro_batch, self.device)
-            },
-            |step, report| {
-                done = step;
-                self.ledger.hold(Category::Optimizer, moments);
-                let lr = settings.lr.lr(step, steps);
-                observer.stats(&stats("sft", step, steps, step_values(report, lr)));
-                !self.stop.is_stopped()
-            },
-        )
-        .with_context(|| at("sft", done + 1, Phase::Update))?;
-        Ok(learner.into_model())
+        let batch = |items: &[usize]| {
+            let rows: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
+            nll_batch(&rows, settings.micro_batch, self.device)
+        };
+        let of = (settings, rows.len());
+        Ok(self.supervise(("sft", "sft"), (bank, base), &Nll, of, observer, batch))
+    }
+
+    /// [`Stages::train_sft`] to its end.
+    ///
+    /// # Errors
+    /// What training reports, with the step at which it happened.
+    pub fn sft(&self, base: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+        self.train_sft(base, observer)?.model()
     }
 
     /// A reward model on the preference pairs, all weights, with the settings of the joint stage.
     ///
     /// # Errors
-    /// What training reports, with the step at which it happened.
-    pub fn reward_model(
+    /// A model that cannot be built.
+    pub fn train_reward_model(
         &self,
         start: &Checkpoint,
         observer: &mut dyn Observer,
-    ) -> Result<ModelBank> {
+    ) -> Result<Trained> {
         let settings = &self.recipe.hydra_sft.training;
         let pairs = &self.data.preferences;
         let seed = sub_seed(self.recipe.seed, "reward model weights");
         let placement = Placement::reward_model();
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
         let bank = bank.with_execution(settings.execution)?;
-        let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
-        let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let epochs = self.epochs(settings, pairs.len(), "reward model");
-        let steps = epochs.steps();
-        let lr = |step| settings.lr.lr(step, steps);
-        let mut done = 0;
-        observer.phase(Phase::Update);
-        train_minibatches(
-            &mut learner,
-            &Pairwise::default(),
-            &epochs,
-            lr,
-            |items| {
-                let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
-                ranking_batch(&pairs, settings.micro_batch, self.device)
-            },
-            |step, report| {
-                done = step;
-                self.ledger.hold(Category::Optimizer, moments);
-                let values = step_values(report, lr(step));
-                observer.stats(&stats("reward_model", step, steps, values));
-                !self.stop.is_stopped()
-            },
-        )
-        .with_context(|| at("reward_model", done + 1, Phase::Update))?;
-        Ok(learner.into_model())
+        let batch = |items: &[usize]| {
+            let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
+            ranking_batch(&pairs, settings.micro_batch, self.device)
+        };
+        let (names, of) = (("reward_model", "reward model"), (settings, pairs.len()));
+        Ok(self.supervise(names, (bank, start), &Pairwise::default(), of, observer, batch))
     }
 
     /// Hydra-SFT on the preference pairs: LM head and reward head together.
     ///
     /// # Errors
-    /// What training reports, with the step at which it happened.
-    pub fn hydra_sft(&self, start: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+    /// A model that cannot be built.
+    pub fn train_hydra_sft(
+        &self,
+        start: &Checkpoint,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained> {
         let settings = &self.recipe.hydra_sft;
         let pairs = &self.data.preferences;
         let placement = match settings.adapter {
@@ -175,31 +205,27 @@ impl Stages<'_> {
         let seed = sub_seed(self.recipe.seed, "hydra_sft weights");
         let bank = ModelBank::new(&placement, &Start::joint(start), &self.recipe.lora, seed)?;
         let bank = bank.with_execution(settings.training.execution)?;
-        let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
-        let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let epochs = self.epochs(&settings.training, pairs.len(), "hydra_sft");
-        let steps = epochs.steps();
-        let lr = |step| settings.training.lr.lr(step, steps);
-        let mut done = 0;
-        observer.phase(Phase::Update);
-        train_minibatches(
-            &mut learner,
+        let batch = |items: &[usize]| {
+            let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
+            preference_batch(&pairs, settings.training.micro_batch, self.device)
+        };
+        let (names, of) = (("hydra_sft", "hydra_sft"), (&settings.training, pairs.len()));
+        Ok(self.supervise(
+            names,
+            (bank, start),
             &HydraSft { config: settings.loss },
-            &epochs,
-            lr,
-            |items| {
-                let pairs: Vec<_> = items.iter().map(|&i| pairs[i].clone()).collect();
-                preference_batch(&pairs, settings.training.micro_batch, self.device)
-            },
-            |step, report| {
-                done = step;
-                self.ledger.hold(Category::Optimizer, moments);
-                observer.stats(&stats("hydra_sft", step, steps, step_values(report, lr(step))));
-                !self.stop.is_stopped()
-            },
-        )
-        .with_context(|| at("hydra_sft", done + 1, Phase::Update))?;
-        Ok(learner.into_model())
+            of,
+            observer,
+            batch,
+        ))
+    }
+
+    /// [`Stages::train_hydra_sft`] to its end.
+    ///
+    /// # Errors
+    /// What training reports, with the step at which it happened.
+    pub fn hydra_sft(&self, start: &Checkpoint, observer: &mut dyn Observer) -> Result<ModelBank> {
+        self.train_hydra_sft(start, observer)?.model()
     }
 
     /// PPO with the recipe's placement. The bank holds the last good weights also when an error
@@ -227,6 +253,7 @@ impl Stages<'_> {
         let mut run = PpoRun { ppo: Ppo::new(settings.ppo.clone())?, generation, watch };
         let moments = hold_models(self.ledger, learner.model(), None, &self.recipe.lora);
         let on_host = !has_pools(self.device);
+        note_warm_up("ppo", &settings.lr, settings.steps);
         for step in 1..=settings.steps {
             if self.stop.is_stopped() {
                 break;
@@ -269,13 +296,8 @@ impl Stages<'_> {
         let (settings, all) = (&self.recipe.ppo, &self.data.prompts);
         let seed = sub_seed(self.recipe.seed, "prompts");
         let first = (step - 1) * settings.prompts;
-        let rounds = first / all.len()..=(first + settings.prompts) / all.len();
-        let prompts: Vec<Vec<u32>> = rounds
-            .flat_map(|round| permutation(all.len(), seed, round as u64))
-            .skip(first % all.len())
-            .take(settings.prompts)
-            .map(|i| all[i].clone())
-            .collect();
+        let prompts = in_rounds(all.len(), seed, first, settings.prompts);
+        let prompts: Vec<Vec<u32>> = prompts.into_iter().map(|i| all[i].clone()).collect();
         let seed = sub_seed(self.recipe.seed, "rollout");
         sample_prompts(&prompts, settings.samples, seed, (first * settings.samples) as u64)
     }

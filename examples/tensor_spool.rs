@@ -1,33 +1,38 @@
 //! Tensors on their way to a safetensors file, of which only the sizes are kept in memory.
 
 use anyhow::{Context, Result};
+use hydralign::runs::OutputFile;
 use serde_json::{Map, json};
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write, copy};
 use std::path::{Path, PathBuf};
 
-/// Collects f32 matrices in a file beside the one that is to be written: the format begins with
-/// a list of all tensors, which is known only at the end.
+/// Collects f32 matrices in a temporary file: the format begins with a list of all tensors, which is known
+/// only at the end.
 #[derive(Debug)]
 pub struct TensorSpool {
     path: PathBuf,
-    data: BufWriter<tempfile::NamedTempFile>,
+    out: OutputFile,
+    data: BufWriter<File>,
     header: Map<String, serde_json::Value>,
     bytes: u64,
 }
 
 impl TensorSpool {
-    /// Begins a file.
+    /// Begins a file that is none of `others`.
     ///
     /// # Errors
-    /// A folder that cannot be written to.
-    pub fn new(path: &Path) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            data: BufWriter::new(beside(path)?),
-            header: Map::new(),
-            bytes: 0,
-        })
+    /// A folder that cannot be written to; one of the others.
+    pub fn new<P: AsRef<Path>>(path: &Path, others: &[P]) -> Result<Self> {
+        let out = OutputFile::create(path, others)?;
+        // On the disk that must take the result too, where the result is on one.
+        let data = match out.partial().and_then(Path::parent) {
+            Some(folder) if !folder.as_os_str().is_empty() => tempfile::tempfile_in(folder),
+            Some(_) => tempfile::tempfile_in("."),
+            None => tempfile::tempfile(),
+        };
+        let data = BufWriter::new(data.with_context(|| path.display().to_string())?);
+        Ok(Self { path: path.to_owned(), out, data, header: Map::new(), bytes: 0 })
     }
 
     /// Adds a row-major matrix.
@@ -51,7 +56,7 @@ impl TensorSpool {
     /// A disk that is full.
     pub fn finish(self) -> Result<()> {
         let named = self.named();
-        let Self { path, data, header, .. } = self;
+        let Self { mut out, data, header, .. } = self;
         let write = || -> std::io::Result<()> {
             let mut data = data.into_inner().map_err(|e| e.into_error())?;
             let mut json = serde_json::Value::Object(header).to_string();
@@ -59,24 +64,17 @@ impl TensorSpool {
             while !json.len().is_multiple_of(8) {
                 json.push(' ');
             }
-            let mut out = beside(&path)?;
             out.write_all(&(json.len() as u64).to_le_bytes())?;
             out.write_all(json.as_bytes())?;
             data.rewind()?;
-            let source: &mut File = data.as_file_mut();
-            copy(source, out.as_file_mut())?;
-            out.persist(&path)?;
-            Ok(())
+            copy(&mut data, &mut out)?;
+            out.flush()
         };
-        write().with_context(|| named)
+        write().with_context(|| named)?;
+        Ok(out.finish()?)
     }
 
     fn named(&self) -> String {
         self.path.display().to_string()
     }
-}
-
-fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(parent)
 }

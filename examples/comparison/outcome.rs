@@ -1,7 +1,7 @@
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hydralign::runs::write_atomic;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The policy at some moment of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct PhaseRow {
 /// One method with one seed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Budgets and sizes that all methods of a comparison share; empty in files that do not say.
+    #[serde(default)]
+    pub settings: String,
+    /// What the models that it starts from were made of.
+    #[serde(default)]
+    pub made_of: String,
     /// The method with its settings.
     pub variant: String,
     /// The method.
@@ -122,21 +128,41 @@ impl Outcome {
         Ok(write_atomic(path, serde_json::to_string_pretty(self)?.as_bytes())?)
     }
 
-    /// Every outcome of a folder, by method and seed.
+    /// An outcome from its file.
     ///
     /// # Errors
     /// A file that cannot be read, with its name.
+    pub fn read(path: &Path) -> Result<Self> {
+        let named = || path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(named)?;
+        serde_json::from_str(&text).with_context(named)
+    }
+
+    /// Every outcome of a folder, by method and seed.
+    ///
+    /// # Errors
+    /// A file that cannot be read, with its name; outcomes with different settings.
     pub fn read_all(folder: &Path) -> Result<Vec<Self>> {
-        let mut outcomes: Vec<Self> = Vec::new();
+        let mut outcomes: Vec<(PathBuf, Self)> = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "json") {
-                let text = std::fs::read_to_string(&path)?;
-                let outcome = serde_json::from_str(&text);
-                outcomes.push(outcome.with_context(|| path.display().to_string())?);
+                let outcome = Self::read(&path)?;
+                outcomes.push((path, outcome));
             }
         }
-        outcomes.sort_by(|a, b| (&a.variant, a.seed).cmp(&(&b.variant, b.seed)));
-        Ok(outcomes)
+        outcomes.sort_by(|(_, a), (_, b)| (&a.variant, a.seed).cmp(&(&b.variant, b.seed)));
+        for pair in outcomes.windows(2) {
+            let [(first, a), (second, b)] = pair else { continue };
+            ensure!(
+                a.settings == b.settings,
+                "{} was made with [{}] and {} with [{}]: they cannot be compared",
+                first.display(),
+                a.settings,
+                second.display(),
+                b.settings
+            );
+        }
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 }

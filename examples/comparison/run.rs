@@ -5,6 +5,7 @@ use crate::methods::{Method, Settings, Turn, build};
 use anyhow::Result;
 use hydralign::kernels::CountingAllocator;
 use hydralign::runs::{PhaseClock, mean};
+use std::fmt;
 
 /// What each method may use.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,14 @@ pub struct Budget {
     pub prompts: usize,
     /// Responses to each.
     pub samples: usize,
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, flops, prompts, samples } = self;
+        let gflops = flops / 1e9;
+        write!(f, "{tokens} tokens, {gflops} Gflop, {prompts} prompts, {samples} samples")
+    }
 }
 
 /// Points at which quality is measured, beside those where a budget is reached.
@@ -44,7 +53,8 @@ pub fn run(
         lr: variant.lr,
     };
     let mut method = build(&variant.method, lab, &settings)?;
-    let mut run = Run { lab, baseline, budget, outcome: start(variant, seed, baseline, budget) };
+    let mut run =
+        Run { lab, baseline, budget, outcome: start(variant, seed, lab, baseline, budget) };
     let result = run.rounds(method.as_mut(), &mut clock);
     if lab.stop.is_stopped() {
         return Ok(None);
@@ -118,8 +128,10 @@ impl Run<'_> {
     }
 }
 
-fn start(variant: &Variant, seed: u64, baseline: &Quality, budget: &Budget) -> Outcome {
+fn start(variant: &Variant, seed: u64, lab: &Lab, baseline: &Quality, budget: &Budget) -> Outcome {
     Outcome {
+        settings: budget.to_string(),
+        made_of: lab.made_of().to_owned(),
         variant: variant.to_string(),
         method: variant.method.clone(),
         beta: variant.beta,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use hydralign::advantage::{KlControl, Normaliser, Selection};
 use hydralign::algorithms::{
     Cpo, CriticFreeConfig, Dpo, Hinge, Ilql, Ipo, Kto, Linex, Orpo, PairLoss, Reweighting, SimPo,
-    SuperHf, Temperature,
+    SuperHf, Surrogate, Temperature,
 };
 use hydralign::prelude::*;
 use hydralign::runs::Schedule;
@@ -154,10 +154,12 @@ fn group_method(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<Gro
         "remax" => CriticFreeConfig::remax(),
         _ => return Ok(None),
     };
+    // Without a ratio only the first step on a rollout is on the policy's own samples.
+    let minibatches = if config.surrogate == Surrogate::Reinforce { 1 } else { 2 };
     let mut config = CriticFreeConfig {
         micro_batch: lab.recipe.ppo.ppo.micro_batch,
         score_batch: lab.recipe.ppo.ppo.score_batch,
-        minibatches: 2,
+        minibatches,
         ..config
     };
     // One β for all methods that have a KL term, rather than each paper's own.

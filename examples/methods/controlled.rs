@@ -102,7 +102,12 @@ impl Method for ControlledMethod {
                 Ok(engine.generate(prompts, &mut ())?)
             }
             Control::Blocks { continuations, length } => {
-                let block = GenerationConfig { max_new_tokens: length, ..generation.clone() };
+                // The last block of a response may be longer than what is left of the context.
+                let block = GenerationConfig {
+                    max_new_tokens: length,
+                    max_length: Some(sft.context()),
+                    ..generation.clone()
+                };
                 let engine = Engine::new(&sft, Role::Actor, &sampler, &block)?;
                 let reading = Reading::PrefixValues(Role::Critic);
                 let rows = lab.recipe.ppo.ppo.score_batch;
@@ -112,7 +117,8 @@ impl Method for ControlledMethod {
                     Ok(read.get(reading)?.iter().map(last).collect())
                 };
                 let longest = generation.max_new_tokens;
-                let blocks = Blockwise::new(&engine, value, continuations, longest)?;
+                let blocks = Blockwise::new(&engine, value, continuations, longest)?
+                    .with_max_length(block.max_length);
                 Ok(blocks.generate(prompts, &mut ())?)
             }
         }

@@ -56,6 +56,7 @@ impl Method for KtoMethod {
         let rows: Vec<Sequence> = picked.iter().map(|e| e.sequence.clone()).collect();
         observer.phase(Phase::Score);
         let batch = lab.recipe.ppo.ppo.score_batch;
+        let context = self.learner.model().context();
         let reading = Reading::Logprobs(Role::Reference);
         let references = reference_logprobs(self.learner.model(), reading, &rows, batch)?;
         picked.iter_mut().zip(references).for_each(|(e, r)| e.reference = r);
@@ -65,7 +66,7 @@ impl Method for KtoMethod {
         let mut stats = Vec::new();
         for part in picked.chunks(self.minibatch) {
             observer.phase(Phase::Score);
-            let baseline = kto_baseline(self.learner.model(), part, batch)?;
+            let baseline = kto_baseline(self.learner.model(), part, context, batch)?;
             observer.phase(Phase::Update);
             let micro = lab.recipe.ppo.ppo.micro_batch;
             let batches = kto_batch(part, baseline, micro, &lab.device)?;

@@ -30,6 +30,9 @@ pub enum Rule {
     SuperHf(SuperHf),
 }
 
+/// Names of the value models that a rule may keep beside its policy.
+const VALUES: [&str; 2] = ["q", "w"];
+
 /// Supervised learning on the policy's own samples: sample, score, weigh, learn; each phase loads the
 /// one model that it needs and drops it.
 pub struct ReweightMethod {
@@ -61,7 +64,10 @@ impl ReweightMethod {
         let policy = lab.scratch(&format!("{name}-{}", std::process::id()));
         save_checkpoint(&policy, &lab.sft()?.trunk, None, &SaveOptions::default())?;
         let offline_pairs = 0;
-        Ok(Self { policy, rule, prompts, samples, epochs, minibatch, offline_pairs, lr })
+        let method = Self { policy, rule, prompts, samples, epochs, minibatch, offline_pairs, lr };
+        // A process of the same number may have been cut off here.
+        VALUES.iter().for_each(|name| drop(std::fs::remove_dir_all(method.value_path(name))));
+        Ok(method)
     }
 
     /// The same with pairs of the data set mixed into each round: a group of two each.
@@ -328,7 +334,8 @@ impl Weighed {
 impl Drop for ReweightMethod {
     fn drop(&mut self) {
         // Scratch copies.
-        for path in [self.policy.clone(), self.value_path("q"), self.value_path("w")] {
+        let values = VALUES.map(|name| self.value_path(name));
+        for path in values.iter().chain([&self.policy]) {
             let _ = std::fs::remove_dir_all(path);
         }
     }

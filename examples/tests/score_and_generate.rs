@@ -194,7 +194,7 @@ fn bad_lines_are_named() {
         ("{\"tokens\": [80]}", "token 80 is outside the vocabulary of 80"),
         ("{\"tokens\": []}", "nothing to score"),
         ("{\"tokens\": [-1]}", "expected {\"tokens\""),
-        ("{\"tokens\"", "not JSON"),
+        ("{\"tokens\"", "EOF while parsing"),
         ("{\"text\": \"x\"}", "tokenizer.json"),
     ] {
         let error = failure(&[], &format!("{good}{bad}"));
@@ -202,10 +202,26 @@ fn bad_lines_are_named() {
     }
     let long = json!({"tokens": vec![1; 65]}).to_string();
     assert!(failure(&[], &long).contains("65 tokens, but the model has a context of 64"));
-    assert!(failure(&[], "").contains("no lines to score"));
+    assert!(failure(&[], "").contains("the file has no records"));
     assert!(failure(&["--input", "absent.jsonl"], "").contains("absent.jsonl"));
     assert!(failure(&["--adapter", "absent"], good).contains("adapter_config.json"));
     assert!(failure(&["--device", "abacus"], good).contains("unknown device `abacus`"));
+}
+
+#[test]
+fn prompts_may_come_from_standard_input() {
+    let model = base_model_dir().display().to_string();
+    let args = ["--model", &model, "--input", "-", "--max-new-tokens", "1", "--truncate", "drop"];
+    let long = "tea ".repeat(4096);
+    let rows = json!([{"prompt": "Guest"}, {"prompt": "Reply", "x": 1}, {"prompt": long}]);
+    let output = run("generate", &args, &rows.to_string());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answers = text(&output.stdout);
+    assert!(answers.contains("── Guest") && answers.contains("── Reply"), "{answers}");
+    assert_eq!(answers.matches("── ").count(), 2);
+    assert!(text(&output.stderr).contains("1 examples were left out"));
+    let output = run("generate", &args, "");
+    assert!(text(&output.stderr).contains("standard input: the file has no records"));
 }
 
 #[test]

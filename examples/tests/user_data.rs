@@ -6,7 +6,7 @@ use hydralign::data::TextTokenizer;
 use hydralign::models::{ModelBank, load_adapter, load_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Ledger, Overwrite, PlotSpec, RunFolder, Schedule, StopFlag, load_toml, read_metrics, save_toml,
+    Ledger, Overwrite, PlotSpec, RunConfig, RunFolder, Schedule, StopFlag, read_metrics,
 };
 use hydralign_examples::data::{RunData, UserFiles, load_tokenizer};
 use hydralign_examples::recipe::Recipe;
@@ -81,6 +81,29 @@ impl Own {
         let Self { data, tokenizer, device, stop, ledger, .. } = self;
         Stages { recipe, data, stop, device, tokenizer, ledger }
     }
+}
+
+#[test]
+fn bad_rows_are_left_out_by_the_table_rows_and_counted() {
+    let pairs = PAIRS.to_owned()
+        + "{\"prompt\": \"Guest\", \"chosen\": \" tea\", \"rejected\": \" tea\"}\n";
+    let refused = load(PROMPTS, &pairs).err().unwrap().to_string();
+    assert!(refused.contains("line 3") && refused.contains("--on-bad-row skip"), "{refused}");
+    let mut recipe = tiny();
+    recipe.rows = toml::from_str("on_bad_row = \"skip\"\ntruncate = \"keep-end\"").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let files = files(dir.path(), PROMPTS, &pairs);
+    let data = RunData::of_files(&files, &tokenizer(), None, 64, &recipe).unwrap();
+    assert_eq!(data.preferences.len(), 2);
+    let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
+    data.rows.save(&folder).unwrap();
+    let counts = std::fs::read_to_string(folder.file("data.json")).unwrap();
+    let counts: serde_json::Value = serde_json::from_str(&counts).unwrap();
+    assert_eq!(counts["preferences"]["skipped"]["equal"], 1);
+    assert_eq!(
+        (&counts["prompts"]["rows"], &counts["preferences"]["rows"]),
+        (&3.into(), &3.into())
+    );
 }
 
 #[test]
@@ -159,18 +182,19 @@ fn an_unknown_key_in_the_settings_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run.toml");
     std::fs::write(&path, "seed = 1\n[ppo.ppo]\nclip_rnage = 0.1\n").unwrap();
-    let text = load_toml::<Recipe>(&path).unwrap_err().to_string();
+    let text = RunConfig::load(&path, &Recipe::default()).unwrap_err().to_string();
     assert!(text.contains("run.toml:3") && text.contains("clip_rnage"), "{text}");
     // What a run saves is what it can be started from.
-    save_toml(&path, &Recipe::default()).unwrap();
-    assert_eq!(load_toml::<Recipe>(&path).unwrap(), Recipe::default());
+    let config = RunConfig { settings: tiny(), ..RunConfig::default() };
+    config.save(&path).unwrap();
+    assert_eq!(RunConfig::load(&path, &Recipe::default()).unwrap(), config);
 }
 
 #[test]
 fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weights() {
     let mut recipe = tiny();
-    recipe.ppo.lr = Schedule::constant(f64::MAX);
-    recipe.hydra_sft.training.lr = Schedule::constant(f64::MAX);
+    recipe.ppo.lr = Schedule::constant(1e20);
+    recipe.hydra_sft.training.lr = Schedule::constant(1e10);
     recipe.hydra_sft.training.epochs = 3;
     let own = Own::new();
     let stages = own.stages(&recipe);
@@ -179,11 +203,23 @@ fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weigh
     assert!(is_numerical(&error), "{text}");
     assert!(text.contains("stage hydra_sft, step 2, phase update"), "{text}");
 
+    // The weights of the last good step are kept.
+    let trained = stages.train_hydra_sft(&own.base, &mut ()).unwrap();
+    assert_eq!((trained.progress.done, trained.progress.steps), (1, 3));
+    assert!(trained.ended.is_err());
+
+    // A rate that would make weights overflow is no step at all.
+    let mut recipe = tiny();
+    recipe.hydra_sft.training.lr = Schedule::constant(f64::MAX);
+    let stages = Stages { recipe: &recipe, ..stages };
+    let text = format!("{:#}", stages.hydra_sft(&own.base, &mut ()).expect_err("no rate"));
+    assert!(text.contains("stage hydra_sft, step 1") && text.contains("learning rate"), "{text}");
+
     let recipe = tiny();
     let stages = Stages { recipe: &recipe, ..stages };
     let joint = stages.hydra_sft(&own.base, &mut ()).unwrap().checkpoint(Role::Actor).unwrap();
     let mut recipe = tiny();
-    recipe.ppo.lr = Schedule::constant(f64::MAX);
+    recipe.ppo.lr = Schedule::constant(1e20);
     let stages = Stages { recipe: &recipe, ..stages };
     let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
     let (bank, result) = stages.ppo(bank.unwrap(), None, &mut ());

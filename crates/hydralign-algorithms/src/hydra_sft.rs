@@ -1,4 +1,6 @@
+use crate::AlgorithmError;
 use crate::pairwise::{pairwise_loss, ranking_batch};
+use crate::settings::check_not_negative;
 use crate::weights::{PairWeights, TokenWeights};
 use burn::tensor::Device;
 use hydralign_core::{
@@ -19,6 +21,17 @@ pub struct HydraSftConfig {
 impl Default for HydraSftConfig {
     fn default() -> Self {
         Self { ranking_weight: 0.1, centring: 0.0 }
+    }
+}
+
+impl HydraSftConfig {
+    /// Refuses weights that are negative or not finite.
+    ///
+    /// # Errors
+    /// [`AlgorithmError::Setting`].
+    pub fn validate(&self) -> Result<(), AlgorithmError> {
+        check_not_negative("ranking_weight", self.ranking_weight)?;
+        check_not_negative("centring", self.centring)
     }
 }
 

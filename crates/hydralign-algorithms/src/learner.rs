@@ -1,3 +1,4 @@
+use crate::settings::{check, check_not_negative, check_positive};
 use crate::{AlgorithmError, clip_global_norm};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
@@ -33,6 +34,28 @@ impl Default for OptimizerConfig {
     }
 }
 
+/// The largest learning rate that is taken. A step of AdamW moves a weight by a small multiple of the rate at
+/// most, so weights that were finite stay finite in f32 for more steps than any run has.
+const LARGEST_RATE: f64 = 1e20;
+
+impl OptimizerConfig {
+    /// Checks the settings: 0 ≤ β < 1, ε > 0, no negative decay, a positive bound on the norm.
+    ///
+    /// # Errors
+    /// [`AlgorithmError::Setting`] names the first that is out of range.
+    pub fn validate(&self) -> Result<(), AlgorithmError> {
+        for (field, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            check((0.0..1.0).contains(&beta), field, beta.into(), "at least 0 and below 1")?;
+        }
+        // Smaller ones are zero on devices that flush them, and then a gradient of zero is divided by it.
+        let epsilon = self.epsilon;
+        let normal = epsilon.is_finite() && epsilon >= f32::MIN_POSITIVE;
+        check(normal, "epsilon", epsilon.into(), "above 0 and finite")?;
+        check_not_negative("weight_decay", self.weight_decay.into())?;
+        check_positive("max_grad_norm", self.max_grad_norm.unwrap_or(1.0))
+    }
+}
+
 /// Gradients of one minibatch, not yet applied.
 pub struct Gradients {
     params: GradientsParams,
@@ -65,7 +88,8 @@ pub struct Learner<M> {
     // Moved out for the time of a step, so that weights are updated in place.
     model: Option<M>,
     optimizer: ModuleOptimizer,
-    max_grad_norm: Option<f64>,
+    config: OptimizerConfig,
+    steps: usize,
 }
 
 impl<M: Differentiable> Learner<M> {
@@ -77,7 +101,12 @@ impl<M: Differentiable> Learner<M> {
             .with_epsilon(config.epsilon)
             .with_weight_decay(config.weight_decay)
             .init();
-        Self { model: Some(model), optimizer, max_grad_norm: config.max_grad_norm }
+        Self { model: Some(model), optimizer, config: *config, steps: 0 }
+    }
+
+    /// Optimizer steps taken so far.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     /// The model as it is now.
@@ -107,12 +136,13 @@ impl<M: Differentiable> Learner<M> {
     ///
     /// # Errors
     /// [`AlgorithmError::NonFinite`] for a loss or gradient that is not finite;
-    /// [`AlgorithmError::Empty`] without batches; what reading or loss report.
+    /// [`AlgorithmError::Setting`] for optimizer settings out of range; [`AlgorithmError::Empty`] without batches; what reading or loss report.
     pub fn gradients<O: Objective>(
         &self,
         objective: &O,
         micro_batches: &[(TokenBatch, O::Batch)],
     ) -> Result<Gradients, AlgorithmError> {
+        self.config.validate()?;
         let model = self.model();
         let requests = objective.reads();
         let mut report = StepReport::default();
@@ -131,7 +161,8 @@ impl<M: Differentiable> Learner<M> {
         if micro_batches.is_empty() {
             return Err(AlgorithmError::Empty { what: "micro-batches" });
         }
-        let (params, norm) = clip_global_norm(model, accumulator.grads(), self.max_grad_norm);
+        let (params, norm) =
+            clip_global_norm(model, accumulator.grads(), self.config.max_grad_norm);
         report.grad_norm = norm;
         if !norm.is_finite() {
             return Err(AlgorithmError::NonFinite { what: "the gradient norm", value: norm });
@@ -140,16 +171,24 @@ impl<M: Differentiable> Learner<M> {
     }
 
     /// One optimizer step with these gradients.
-    pub fn apply(&mut self, gradients: Gradients, lr: f64) -> StepReport {
+    ///
+    /// # Errors
+    /// [`AlgorithmError::Setting`] for a rate that is negative, not a number, or so large that weights
+    /// could overflow; the weights are unchanged then.
+    pub fn apply(&mut self, gradients: Gradients, lr: f64) -> Result<StepReport, AlgorithmError> {
+        check((0.0..=LARGEST_RATE).contains(&lr), "learning rate", lr, "between 0 and 1e20")?;
+        let decay = lr * f64::from(self.config.weight_decay);
+        check(decay <= 1.0, "learning rate times weight_decay", decay, "at most 1")?;
         let model = self.model.take().expect("the model is only away during a step");
         self.model = Some(self.optimizer.step(lr, model, gradients.params));
-        gradients.report
+        self.steps += 1;
+        Ok(gradients.report)
     }
 
     /// Gradients and step in one.
     ///
     /// # Errors
-    /// As [`Learner::gradients`]; the weights are unchanged then.
+    /// As [`Learner::gradients`] and [`Learner::apply`]; the weights are unchanged then.
     pub fn step<O: Objective>(
         &mut self,
         objective: &O,
@@ -157,7 +196,7 @@ impl<M: Differentiable> Learner<M> {
         lr: f64,
     ) -> Result<StepReport, AlgorithmError> {
         let gradients = self.gradients(objective, micro_batches)?;
-        Ok(self.apply(gradients, lr))
+        self.apply(gradients, lr)
     }
 }
 
@@ -172,6 +211,29 @@ fn add_numbers(report: &mut StepReport, loss: &Tensor<1>, stats: &[(&'static str
         match report.stats.iter_mut().find(|(n, _)| n == name) {
             Some((_, sum)) => *sum += value,
             None => report.stats.push((name, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn optimizer_settings_that_would_make_weights_bad_are_refused() {
+        let good = OptimizerConfig::default();
+        assert!(good.validate().is_ok());
+        let bad = [
+            ("beta_1", OptimizerConfig { beta_1: f32::NAN, ..good }),
+            ("beta_2", OptimizerConfig { beta_2: 1.0, ..good }),
+            ("epsilon", OptimizerConfig { epsilon: 0.0, ..good }),
+            ("epsilon", OptimizerConfig { epsilon: f32::INFINITY, ..good }),
+            ("weight_decay", OptimizerConfig { weight_decay: -0.1, ..good }),
+            ("max_grad_norm", OptimizerConfig { max_grad_norm: Some(0.0), ..good }),
+        ];
+        for (name, config) in bad {
+            let refused = config.validate().unwrap_err();
+            assert!(matches!(refused, AlgorithmError::Setting { field, .. } if field == name));
         }
     }
 }

@@ -38,8 +38,8 @@ pub use ppo::{
     Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, Sample, policy_loss, value_loss,
 };
 pub use preference::{
-    Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, Orpo, Pair, PairBatch, PairLoss, Preference,
-    Side, SimPo, kto_baseline, kto_batch, pair_batch, ranked_pairs, reference_logprobs,
+    Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, LabelBalance, Orpo, Pair, PairBatch, PairLoss,
+    Preference, Side, SimPo, kto_baseline, kto_batch, pair_batch, ranked_pairs, reference_logprobs,
     sequences_fingerprint, sequences_of, spin_pairs, with_reference,
 };
 pub use readout::Readout;
@@ -49,7 +49,7 @@ pub use reweight::{
 };
 pub use rollout_readings::scores_of;
 pub use rows::Rows;
-pub use supervised::{Epochs, train_minibatches};
+pub use supervised::{ComparedEpochs, Epochs, train_minibatches};
 pub use updates::UpdateReport;
 pub use value::{
     Ilql, IlqlBatch, IlqlRow, PrefixBatch, PrefixRegression, ilql_batch, prefix_batch,

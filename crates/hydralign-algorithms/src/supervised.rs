@@ -1,3 +1,4 @@
+use crate::settings::check;
 use crate::{AlgorithmError, Learner, StepReport};
 use hydralign_core::random::permutation;
 use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
@@ -27,6 +28,45 @@ impl Epochs {
         (0..self.epochs).flat_map(|epoch| {
             let order = permutation(self.items, self.seed, epoch as u64);
             order.chunks(self.minibatch.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
+        })
+    }
+}
+
+/// The same order for losses that compare the rows of a minibatch: a last minibatch of a single row,
+/// which has nothing to compare with, joins the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct ComparedEpochs(Epochs);
+
+impl ComparedEpochs {
+    /// # Errors
+    /// [`AlgorithmError::Setting`] for minibatches of fewer than two rows, [`AlgorithmError::Empty`] for
+    /// fewer than two items.
+    pub fn new(epochs: Epochs) -> Result<Self, AlgorithmError> {
+        let minibatch = epochs.minibatch;
+        let expected = "at least 2: the rows of a minibatch are compared with each other";
+        check(minibatch >= 2, "minibatch", minibatch as f64, expected)?;
+        if epochs.items < 2 {
+            return Err(AlgorithmError::Empty { what: "second item to compare the first with" });
+        }
+        Ok(Self(epochs))
+    }
+
+    /// Minibatches of all epochs.
+    pub fn steps(&self) -> usize {
+        let Epochs { items, minibatch, epochs, .. } = self.0;
+        let joins = items % minibatch == 1 && items > minibatch;
+        epochs * (items.div_ceil(minibatch) - usize::from(joins))
+    }
+
+    /// Item indices of every minibatch, in order.
+    pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> {
+        let Epochs { items, minibatch, epochs, seed } = self.0;
+        let per_epoch = self.steps() / epochs.max(1);
+        (0..epochs).flat_map(move |epoch| {
+            let order = permutation(items, seed, epoch as u64);
+            let end = |k: usize| if k + 1 == per_epoch { items } else { (k + 1) * minibatch };
+            let part = |k: usize| order[k * minibatch..end(k)].to_vec();
+            (0..per_epoch).map(part).collect::<Vec<_>>()
         })
     }
 }
@@ -61,4 +101,32 @@ where
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing is skipped and no minibatch is alone.
+    #[test]
+    fn compared_minibatches_hold_every_item_of_an_epoch_once() {
+        for (items, minibatch, epochs) in
+            (2..20).flat_map(|n| (2..9).flat_map(move |m| (1..3).map(move |e| (n, m, e))))
+        {
+            let all = ComparedEpochs::new(Epochs { items, minibatch, epochs, seed: 3 }).unwrap();
+            let parts: Vec<Vec<usize>> = all.minibatches().collect();
+            assert_eq!(parts.len(), all.steps());
+            assert!(parts.iter().all(|p| (2..=minibatch + 1).contains(&p.len())));
+            let mut seen = vec![0; items];
+            parts.iter().flatten().for_each(|&i| seen[i] += 1);
+            assert!(seen.iter().all(|&n| n == epochs), "{items} {minibatch}");
+        }
+    }
+
+    #[test]
+    fn a_minibatch_of_one_has_nothing_to_compare() {
+        let epochs = |items, minibatch| Epochs { items, minibatch, epochs: 1, seed: 0 };
+        assert!(ComparedEpochs::new(epochs(5, 1)).is_err());
+        assert!(ComparedEpochs::new(epochs(1, 4)).is_err());
+    }
 }

@@ -46,7 +46,7 @@ pub(crate) fn update_on_rollout<M: Differentiable, O: Objective>(
         if report.steps > 0 && target_kl.is_some_and(|target| kl > target) {
             break;
         }
-        let step = learner.apply(gradients, lr);
+        let step = learner.apply(gradients, lr)?;
         let all = step.stats.iter().copied();
         for (name, value) in all.chain([("loss", step.loss), ("grad_norm", step.grad_norm)]) {
             if report.steps == 0 {

@@ -8,7 +8,9 @@ pub trait Decoder {
 
     /// Reads the prompts and returns the logits of the next token, `[rows, vocab]`.
     ///
-    /// `capacity` is the number of tokens that may still be decoded.
+    /// `room` is the number of tokens that may still be decoded for each row. A row that has used its
+    /// own may be decoded along with others only while it fits the model's context: drop it with
+    /// [`retain`](Self::retain) before.
     ///
     /// # Errors
     /// [`CoreError::ContextExceeded`], [`CoreError::EmptyPrompt`], [`CoreError::TokenOutOfRange`].
@@ -16,7 +18,7 @@ pub trait Decoder {
         &self,
         role: Role,
         prompts: &[&[u32]],
-        capacity: usize,
+        room: &[usize],
     ) -> Result<(Self::Cache, Tensor<2>), CoreError>;
 
     /// Reads one more token of each row and returns the logits of the next, `[rows, vocab]`.

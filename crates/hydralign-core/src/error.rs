@@ -34,6 +34,14 @@ pub enum CoreError {
         /// Entries that keep their token.
         kept: usize,
     },
+    /// One thing for each row was asked for, and another number came.
+    #[error("{expected} rows, but {got} entries for them")]
+    RowCount {
+        /// Rows.
+        expected: usize,
+        /// Entries.
+        got: usize,
+    },
     /// A temperature that is not a positive number.
     #[error("temperature {temperature} is not a positive finite number")]
     Temperature {

@@ -65,6 +65,17 @@ pub fn permutation(count: usize, seed: u64, stream: u64) -> Vec<usize> {
     order
 }
 
+/// Items number `first` to `first + taken` of a data set that is gone through again and again, in a new
+/// order each time: every item comes once before any comes twice. Nothing of an empty one.
+pub fn in_rounds(count: usize, seed: u64, first: usize, taken: usize) -> Vec<usize> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let rounds = first / count..=(first + taken) / count;
+    let items = rounds.flat_map(|round| permutation(count, seed, round as u64));
+    items.skip(first % count).take(taken).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +109,19 @@ mod tests {
         let expected = n as f64 / buckets as f64;
         let chi: f64 = counts.iter().map(|c| (c - expected).powi(2) / expected).sum();
         assert!(chi < 103.4, "chi-square {chi} exceeds the 0.1 % point of 63 degrees of freedom");
+    }
+
+    #[test]
+    fn rounds_hold_each_item_once_and_follow_on() {
+        let all = in_rounds(7, 3, 0, 21);
+        for round in all.chunks(7) {
+            assert_eq!(round.iter().collect::<HashSet<_>>().len(), 7);
+        }
+        assert_ne!(all[..7], all[7..14]);
+        let parts: Vec<usize> = (0..7).flat_map(|i| in_rounds(7, 3, 3 * i, 3)).collect();
+        assert_eq!(parts, all);
+        assert_eq!(in_rounds(1, 0, 5, 3), [0, 0, 0]);
+        assert_eq!(in_rounds(0, 0, 5, 3), Vec::<usize>::new());
     }
 
     #[test]

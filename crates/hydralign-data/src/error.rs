@@ -32,6 +32,27 @@ pub enum DataError {
         /// What is wrong with it.
         message: String,
     },
+    /// A key of a configuration file whose value cannot be followed.
+    #[error("{}: `{key}` is {fault}", .path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it is.
+        fault: String,
+    },
+    /// A folder without `tokenizer.json`.
+    #[error(
+        "{}: no tokenizer.json{}; `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` \
+         of transformers writes one", .dir.display(), instead(found)
+    )]
+    NoTokenizerFile {
+        /// The folder.
+        dir: PathBuf,
+        /// Files of other tokenizers that are there, which this library does not read.
+        found: Vec<&'static str>,
+    },
     /// A key of a configuration file that holds something else than a token.
     #[error("{}: `{key}` is {found}, which is not a token", .path.display())]
     NotAToken {
@@ -73,6 +94,24 @@ pub enum DataError {
         /// What the library said.
         message: String,
     },
+    /// A decoder whose text for some tokens is not how its text for more of them begins.
+    #[error("the tokenizer changed its text: `{given}` was given out, but the whole is `{text}`")]
+    TextChanged {
+        /// What was given out.
+        given: String,
+        /// The whole text.
+        text: String,
+    },
+    /// A token of the tokenizer that the model has no embedding for.
+    #[error("token {id} (`{token}`) is outside the model's vocabulary of {rows}")]
+    OutsideVocabulary {
+        /// Its text.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the model's embedding.
+        rows: usize,
+    },
     /// A data file without a single record.
     #[error("{}: the file has no records", .path.display())]
     EmptyFile {
@@ -98,6 +137,36 @@ pub enum DataError {
         row: usize,
         /// What is wrong with it.
         fault: RecordError,
+    },
+    /// An element of a JSON array that is not a usable record.
+    #[error("{}, element {element}: {fault}", .path.display())]
+    Element {
+        /// The file.
+        path: PathBuf,
+        /// The element, from 1.
+        element: usize,
+        /// What is wrong with it.
+        fault: RecordError,
+    },
+    /// A file of another kind than data are read from.
+    #[error("{}: {found}; {remedy}", .path.display())]
+    NotRows {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// Files of which no row is left to learn from.
+    #[error("{files}: of {rows} rows nothing is left: {why}")]
+    NothingLeft {
+        /// The files.
+        files: String,
+        /// Rows read.
+        rows: usize,
+        /// What became of them.
+        why: String,
     },
     /// A file that is not Parquet, or is damaged.
     #[error("{}: {message}", .path.display())]
@@ -133,6 +202,43 @@ pub enum DataError {
         /// What was to be held out.
         held_out: usize,
     },
+    /// A share to hold out that leaves nothing to learn from, or is none.
+    #[error("cannot hold out a share of {share} of {count}: it must be at least 0, and leave one")]
+    Share {
+        /// The share.
+        share: f64,
+        /// What there is to divide.
+        count: usize,
+    },
+}
+
+impl DataError {
+    /// The same error for prompts that were read for a context less what a response may have: it names
+    /// both.
+    #[must_use]
+    pub fn with_response(mut self, response: usize, context: usize) -> Self {
+        if let Self::Record { fault, .. } | Self::Row { fault, .. } = &mut self
+            && let RecordError::PromptTooLong { tokens, .. } = *fault
+        {
+            *fault = RecordError::NoRoom { tokens, response, context };
+        }
+        self
+    }
+
+    /// What is wrong with one record, if that is what the error says.
+    pub fn fault(&self) -> Option<&RecordError> {
+        match self {
+            Self::Record { fault, .. } | Self::Row { fault, .. } | Self::Element { fault, .. } => {
+                Some(fault)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the records behind the faulty one can still be read.
+    pub(crate) fn is_of_one_record(&self) -> bool {
+        self.fault().is_some_and(|fault| !matches!(fault, RecordError::LineTooLong { .. }))
+    }
 }
 
 /// What can be wrong with one record.
@@ -195,6 +301,18 @@ pub enum RecordError {
         /// Positions that the model has.
         context: usize,
     },
+    /// A prompt that leaves too little room for a response.
+    #[error(
+        "the prompt has {tokens} tokens and max_new_tokens is {response}, but the context has {context}"
+    )]
+    NoRoom {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that a response may have.
+        response: usize,
+        /// Positions that the model has.
+        context: usize,
+    },
     /// Prompt and completion that do not fit together.
     #[error("prompt and `{field}` have {tokens} tokens, but the context has {context}")]
     TooLong {
@@ -222,6 +340,50 @@ pub enum RecordError {
         /// What the row holds.
         found: &'static str,
     },
+    /// A field that is not there, of a row that has others.
+    #[error("missing field `{field}`; the row has {columns}")]
+    MissingColumn {
+        /// Name of the field.
+        field: &'static str,
+        /// The columns found.
+        columns: String,
+    },
+    /// A column that changes what the row says, and that is not understood.
+    #[error("column `{column}`: {reason}")]
+    Column {
+        /// The column.
+        column: String,
+        /// Why the row cannot be read with it.
+        reason: String,
+    },
+    /// A speaker whom nobody knows.
+    #[error(
+        "field `{field}`: unknown role `{role}`; known are {known}, and what the chat template names"
+    )]
+    UnknownRole {
+        /// Name of the field.
+        field: &'static str,
+        /// The role.
+        role: String,
+        /// Roles that are understood.
+        known: String,
+    },
+    /// A turn of which the chat template writes nothing.
+    #[error("the chat template leaves out turn {turn}, of the role `{role}`")]
+    TurnLeftOut {
+        /// The turn, from 1.
+        turn: usize,
+        /// Its role.
+        role: String,
+    },
+    /// Turns that do not fit their prompt.
+    #[error("field `{field}`: {reason}")]
+    Turns {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// A conversation without a chat template.
     #[error("field `{field}` is a conversation, but the model has no chat template")]
     NoTemplate {
@@ -242,4 +404,11 @@ pub enum RecordError {
         /// What the library said.
         message: String,
     },
+}
+
+fn instead(found: &[&'static str]) -> String {
+    match found {
+        [] => String::new(),
+        found => format!(", but {}, which is not read", found.join(" and ")),
+    }
 }

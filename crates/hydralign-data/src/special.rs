@@ -1,127 +1,64 @@
 use crate::DataError;
-use crate::records::kind;
-use serde_json::{Map, Value};
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use crate::configuration::ConfigFile;
+use crate::tokenizer_config::TokenizerConfig;
+use std::path::Path;
 use tokenizers::Tokenizer;
-
-/// Files of a checkpoint that name special tokens, the one that speaks for the text first.
-const FILES: [&str; 3] = ["tokenizer_config.json", "generation_config.json", "config.json"];
 
 /// Ids of the tokens that begin, end and pad a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// Every token that ends a response; the first is the one that is appended to
-    /// completions.
+    /// Ends a completion: what is appended to those that are learned from.
+    pub end: u32,
+    /// Every token at which generation stops.
     pub eos: Vec<u32>,
     /// Begins a text, if the model has such a token.
     pub bos: Option<u32>,
-    /// Fills rows, if the model has such a token. It may equal an EOS.
+    /// Fills rows, if the tokenizer has such a token. It may equal an EOS.
     pub pad: Option<u32>,
 }
 
 impl SpecialTokens {
-    /// Reads them from `tokenizer_config.json`, `generation_config.json` and `config.json`.
+    /// Reads them from the folder of a checkpoint, as transformers 5.23 does.
     ///
-    /// EOS tokens are the union of the three files, for chat models name their end of turn in
-    /// one and their end of text in another, and both end a response. The tokenizer's own is
-    /// first. BOS and pad come from the first file that names them. A null or a negative id
-    /// (LLaMA 1 has `pad_token_id: -1`) is no token.
+    /// Generation stops at `eos_token_id` of `generation_config.json`; without that file, at that
+    /// of `config.json`. Completions end with the tokenizer's own EOS, which need not be one of
+    /// those. Departures: where the files name no stop (transformers then generates up to the
+    /// limit) it is the tokenizer's EOS, then `config.json`'s, and a tokenizer without EOS ends
+    /// completions with the first stop. BOS and pad are the tokenizer's, then those of
+    /// `generation_config.json` and `config.json`, as far as the tokenizer has them.
     ///
     /// # Errors
-    /// [`DataError::Io`], [`DataError::Config`], [`DataError::NotAToken`],
-    /// [`DataError::UnknownToken`], [`DataError::NoEos`].
-    pub fn from_dir(dir: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
-        let mut files = Vec::new();
-        for name in FILES {
-            let path = dir.join(name);
-            if let Some(object) = read_object(&path)? {
-                files.push(ConfigFile { path, object, tokenizer });
-            }
-        }
-        let eos = all(&files, "eos_token")?;
-        if eos.is_empty() {
-            return Err(DataError::NoEos { dir: dir.to_owned() });
-        }
-        let first = |key| all(&files, key).map(|ids| ids.first().copied());
-        Ok(Self { eos, bos: first("bos_token")?, pad: first("pad_token")? })
-    }
-}
-
-/// The tokens that any file names under the key, each once, in the order of the files.
-fn all(files: &[ConfigFile], key: &str) -> Result<Vec<u32>, DataError> {
-    let mut ids = Vec::new();
-    for file in files {
-        for id in [file.by_text(key)?, file.by_id(&format!("{key}_id"))?].concat() {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-    }
-    Ok(ids)
-}
-
-/// A file that is there, parsed; none if it is not.
-fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, DataError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(DataError::Io { path: path.to_owned(), error }),
-    };
-    let config = |message| DataError::Config { path: path.to_owned(), message };
-    match serde_json::from_slice(&bytes).map_err(|e| config(e.to_string()))? {
-        Value::Object(object) => Ok(Some(object)),
-        other => Err(config(format!("expected an object, found {}", kind(&other)))),
-    }
-}
-
-struct ConfigFile<'a> {
-    path: PathBuf,
-    object: Map<String, Value>,
-    tokenizer: &'a Tokenizer,
-}
-
-impl ConfigFile<'_> {
-    /// A token given by its text, plain or as the `content` of an object.
-    fn by_text(&self, key: &str) -> Result<Vec<u32>, DataError> {
-        let Some(value) = self.object.get(key).filter(|v| !v.is_null()) else {
-            return Ok(Vec::new());
+    /// [`DataError::Io`], [`DataError::Config`], [`DataError::NotAToken`], [`DataError::NoEos`].
+    pub(crate) fn read(
+        dir: &Path,
+        config: &TokenizerConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, DataError> {
+        let generation = ConfigFile::read(dir, "generation_config.json")?;
+        let model = ConfigFile::read(dir, "config.json")?;
+        let ids = |file: &Option<ConfigFile>, key: &str| match file {
+            Some(file) => file.ids(key),
+            None => Ok(Vec::new()),
         };
-        let content = value.as_object().and_then(|o| o.get("content")).unwrap_or(value);
-        let text = content.as_str().ok_or_else(|| self.not_a_token(key, content))?;
-        let id = self.tokenizer.token_to_id(text);
-        Ok(vec![id.ok_or_else(|| self.unknown(key, format!("`{text}`")))?])
-    }
-
-    /// A token given by its id, or several by theirs.
-    fn by_id(&self, key: &str) -> Result<Vec<u32>, DataError> {
-        let values = match self.object.get(key) {
-            None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(Value::Array(values)) => values.as_slice(),
-            Some(value) => std::slice::from_ref(value),
+        let own = |key: &str| tokenizer.token_to_id(config.token(key)?);
+        let (speaks, last) = match generation {
+            Some(_) => (ids(&generation, "eos_token_id")?, ids(&model, "eos_token_id")?),
+            None => (ids(&model, "eos_token_id")?, Vec::new()),
         };
-        let mut ids = Vec::new();
-        for value in values {
-            let id = value.as_i64().ok_or_else(|| self.not_a_token(key, value))?;
-            if id < 0 {
-                continue;
-            }
-            let known = u32::try_from(id).ok().filter(|&i| self.tokenizer.id_to_token(i).is_some());
-            ids.push(known.ok_or_else(|| self.unknown(key, id.to_string()))?);
-        }
-        Ok(ids)
-    }
-
-    fn not_a_token(&self, key: &str, found: &Value) -> DataError {
-        DataError::NotAToken {
-            path: self.path.clone(),
-            key: key.to_owned(),
-            found: kind(found).to_owned(),
-        }
-    }
-
-    fn unknown(&self, key: &str, token: String) -> DataError {
-        DataError::UnknownToken { path: self.path.clone(), key: key.to_owned(), token }
+        let end = own("eos_token");
+        let mut choices = [speaks, Vec::from_iter(end), last].into_iter();
+        let eos = choices.find(|ids| !ids.is_empty());
+        let eos = eos.ok_or_else(|| DataError::NoEos { dir: dir.to_owned() })?;
+        let first = |text: &str, id: &str| -> Result<Option<u32>, DataError> {
+            let by_id = [ids(&generation, id)?, ids(&model, id)?].concat();
+            let known = |id: &u32| tokenizer.id_to_token(*id).is_some();
+            Ok(own(text).or_else(|| by_id.into_iter().find(known)))
+        };
+        Ok(Self {
+            end: end.unwrap_or(eos[0]),
+            bos: first("bos_token", "bos_token_id")?,
+            pad: first("pad_token", "pad_token_id")?,
+            eos,
+        })
     }
 }

@@ -189,17 +189,71 @@ fn templates_come_from_every_place_that_holds_them() {
     // A file of its own comes first.
     let dir = with(&[
         ("tokenizer_config.json", inline.to_string()),
-        ("special_tokens_map.json", json!({"bos_token": "<old>"}).to_string()),
+        ("special_tokens_map.json", json!({"bos_token": "<map>"}).to_string()),
         ("chat_template.jinja", format!("!{source}")),
     ]);
-    assert_eq!(render(dir.path()).as_deref(), Some("!<s>x"));
-    for (name, text) in [
-        ("chat_template.jinja", "{% for %}"),
-        ("tokenizer_config.json", "[]"),
-        ("tokenizer_config.json", "{\"chat_template\": 3}"),
-    ] {
+    assert_eq!(render(dir.path()).as_deref(), Some("!<map>x"));
+    for (name, text) in
+        [("tokenizer_config.json", "[]"), ("tokenizer_config.json", "{\"chat_template\": 3}")]
+    {
         let dir = with(&[(name, text.to_owned())]);
         let error = ChatTemplate::from_dir(dir.path()).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn of_several_templates_the_one_is_used_that_transformers_uses() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat");
+    let read = |name: &str| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(path.join(name)).unwrap()).unwrap()
+    };
+    for case in read("choice.json")["cases"].as_array().unwrap() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = read("tokenizer_config.json");
+        if let Some(template) = case.get("config") {
+            config["chat_template"] = template.clone();
+        }
+        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        for (name, text) in case["files"].as_object().into_iter().flatten() {
+            let file = dir.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text.as_str().unwrap()).unwrap();
+        }
+        let tools = case["tools"].as_array().cloned().unwrap_or_default();
+        let options = RenderOptions { tools, ..RenderOptions::default() };
+        // Loading does not fail: only a conversation needs a template.
+        let template = ChatTemplate::from_dir(dir.path()).unwrap();
+        let text = template.map(|t| t.render(&[Message::new("user", "x")], &options));
+        match case["answer"].as_str() {
+            Some(expected) => assert_eq!(text.unwrap().unwrap(), expected, "{case}"),
+            None => assert!(!matches!(text, Some(Ok(_))), "{case}"),
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let list = json!({"chat_template": [{"name": "rag", "template": ""}, {"name": "tool_use", "template": ""}]});
+    std::fs::write(dir.path().join("tokenizer_config.json"), list.to_string()).unwrap();
+    let template = ChatTemplate::from_dir(dir.path()).unwrap().unwrap();
+    let error = template.render(&[Message::new("user", "x")], &RenderOptions::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("there is `rag`, `tool_use`"), "{error}");
+}
+
+/// Jinja reads every line break of a source as `\n`, whatever wrote the file.
+#[test]
+fn a_template_with_other_line_breaks_renders_the_same() {
+    let messages = [Message::new("user", "a\r\nb"), Message::new("assistant", "c")];
+    for name in ["qwen25", "chatml_generation", "zephyr"] {
+        let path = golden("templates").join(format!("{name}.jinja"));
+        let source = std::fs::read_to_string(path).unwrap();
+        let render = |source: &str| {
+            let template = ChatTemplate::new(source, special()).unwrap();
+            template.render(&messages, &RenderOptions::default()).unwrap()
+        };
+        let expected = render(&source);
+        assert!(expected.contains("a\r\nb"), "what is said keeps its own");
+        for other in ["\r\n", "\r"] {
+            assert_eq!(render(&source.replace('\n', other)), expected, "{name}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Data sets: formats, published shapes, Parquet files of another library, truncation.
 
 use hydralign_data::{
-    ChatTemplate, Content, DataError, Example, Format, Message, Reader, RecordError, Rows,
-    TextTokenizer, Truncation, find_files,
+    ChatTemplate, Content, DataError, Example, Format, Message, OnBadRow, Reader, RecordError,
+    Rows, Skipped, TextTokenizer, Truncation, find_files,
 };
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -244,13 +244,12 @@ fn conversations_become_the_tokens_that_the_template_renders() {
 fn columns_may_go_by_other_names() {
     let tokenizer = tokenizer();
     let dir = tempfile::tempdir().unwrap();
-    let file = write(dir.path(), "a.jsonl", &[json!({"question": "q", "answer": "a"})]);
-    let rename =
-        [("question".to_owned(), "prompt".to_owned()), ("answer".into(), "completion".into())];
+    let file = write(dir.path(), "a.jsonl", &[json!({"ask": "q", "say": "a"})]);
+    let rename = [("ask".to_owned(), "prompt".to_owned()), ("say".into(), "completion".into())];
     let reader = Reader { rename: rename.into(), ..Reader::new(&tokenizer, 64) };
     assert_eq!(reader.demonstrations(&[&file]).unwrap().0.len(), 1);
     let error = Reader::new(&tokenizer, 64).demonstrations(&[&file]).unwrap_err().to_string();
-    assert!(error.contains("missing field `prompt`"), "{error}");
+    assert!(error.contains("missing field `prompt`; the row has ask, say"), "{error}");
 }
 
 #[test]
@@ -341,4 +340,74 @@ fn files_of_both_kinds_are_one_stream_and_the_first_error_is_the_last_item() {
     std::fs::write(dir.path().join("x.parquet"), "PAR1 not at all").unwrap();
     let error = Rows::new(vec![dir.path().join("x.parquet")]).next().unwrap().unwrap_err();
     assert!(error.to_string().contains("x.parquet: "), "{error}");
+}
+
+#[test]
+fn bad_rows_are_skipped_when_asked_for_and_counted_by_cause() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.jsonl");
+    let pair = |chosen: &str, rejected: &str| {
+        json!({"prompt": "Q", "chosen": chosen, "rejected": rejected}).to_string()
+    };
+    let rows = [
+        pair("W", "X"),
+        json!({"prompt": "Q", "chosen": "W", "rejected": "W", "margin": 1}).to_string(),
+        pair("W", ""),
+        pair("WXZQ", "QZ"),
+        "{\"prompt\": \"Q\", \"chosen\": \"W\"}".into(),
+        "{\"prompt\": \"Q\", \"chosen\": \"W\", \"rejected\": 3}".into(),
+        "{\"prompt\": \"Q\",".into(),
+        "[]".into(),
+        pair("X", "Z"),
+    ];
+    std::fs::write(&file, rows.join("\n")).unwrap();
+    let file = file.display().to_string();
+    // Too long are five tokens and the prompt's.
+    let reader = |on_bad_row| Reader { on_bad_row, ..Reader::new(&tokenizer, 4) };
+    let error = reader(OnBadRow::Refuse).preferences(&[&file]).unwrap_err();
+    assert!(matches!(error, DataError::Record { line: 2, fault: RecordError::Identical, .. }));
+    let (pairs, report) = reader(OnBadRow::Skip).preferences(&[&file]).unwrap();
+    let skipped = Skipped { equal: 1, empty: 1, too_long: 1, unfit: 2, malformed: 2 };
+    assert_eq!((pairs.len(), report.rows, report.skipped), (2, 9, skipped));
+    assert_eq!(report.notes().len(), 5);
+    assert_eq!(report.margins, 0, "a row that is left out counts once");
+    std::fs::write(&file, rows[1..8].join("\n")).unwrap();
+    let error = reader(OnBadRow::Skip).preferences(&[&file]).unwrap_err();
+    assert!(matches!(error, DataError::NothingLeft { rows: 7, .. }), "{error}");
+}
+
+#[test]
+fn a_conversation_without_a_template_is_no_bad_row() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let chat = json!({"prompt": [{"role": "user", "content": "Q"}]});
+    let file = write(dir.path(), "a.jsonl", &[json!({"prompt": "Q"}), chat]);
+    let reader = Reader { on_bad_row: OnBadRow::Skip, ..Reader::new(&tokenizer, 8) };
+    let error = reader.prompts(&[&file]).unwrap_err();
+    assert!(matches!(
+        error,
+        DataError::Record { line: 2, fault: RecordError::NoTemplate { .. }, .. }
+    ));
+}
+
+#[test]
+fn a_number_that_is_not_finite_matters_where_it_is_needed() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.jsonl").display().to_string();
+    let reader = Reader::new(&tokenizer, 64);
+    let read = |row: &str| {
+        std::fs::write(&file, row).unwrap();
+        reader.unpaired(&[&file]).map(|(rows, _)| rows.len()).map_err(|e| e.to_string())
+    };
+    let row = r#"{"prompt": "Q", "completion": "W", "label": true, "score": NaN, "x": [{"y": -Infinity}]}"#;
+    assert_eq!(read(row), Ok(1));
+    for (column, value) in [("label", "NaN"), ("prompt", "Infinity"), ("completion", "NaN")] {
+        let row = format!(
+            "{{\"prompt\": \"Q\", \"completion\": \"W\", \"label\": true, \"{column}\": {value}}}"
+        );
+        let error = read(&row).unwrap_err();
+        assert!(error.contains(&format!("line 1: column `{column}`")), "{error}");
+    }
 }

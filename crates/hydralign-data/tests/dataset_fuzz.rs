@@ -3,8 +3,11 @@
 
 mod fuzzing;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use fuzzing::{Source, Target, alone, inputs, peak_of};
-use hydralign_data::{Format, Rows};
+use hydralign_data::{DEFAULT_LINE_LIMIT, Format, Rows};
+use std::io::Write;
 use std::path::Path;
 
 /// Bytes that mean large numbers, and pieces of JSON.
@@ -77,6 +80,23 @@ fn damaged_json_lines() {
 {"text": "\ud83d\ude42 \n", "n": -1}
 "#;
     fuzz(lines.as_bytes(), "rows.jsonl", inputs(), |bytes| 64 * bytes + 65_536);
+}
+
+#[test]
+fn damaged_arrays_and_packed_files() {
+    let _alone = alone();
+    let array = r#"[{"prompt": "a é ]", "x": [NaN, {}]},
+ {"prompt": "\\", "chosen": "[{", "n": 1e999}
+]"#;
+    let array = array.as_bytes();
+    fuzz(array, "rows.json", inputs(), |bytes| 64 * bytes + 65_536);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(array).unwrap();
+    let gzip = gzip.finish().unwrap();
+    fuzz(&gzip, "rows.gz", inputs(), |bytes| 2048 * bytes + (1 << 20));
+    let zstd = zstd::encode_all(array, 3).unwrap();
+    // A block of a few bytes may stand for 128 KiB, a line for the limit.
+    fuzz(&zstd, "rows.zst", inputs(), |_| 4 * DEFAULT_LINE_LIMIT as u64);
 }
 
 #[test]

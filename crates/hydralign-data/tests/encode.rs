@@ -43,14 +43,16 @@ fn prompt_and_completion_meet_at_a_token_boundary() {
 #[test]
 fn completions_end_in_one_eos() {
     let t = tokenizer();
-    let ended = encode_completion(&t, "completion", "hi").unwrap();
+    let ended = encode_completion(&t, "", ("completion", "hi")).unwrap();
     assert_eq!(ended.split_last().unwrap(), (&2, t.encode("hi", false).unwrap().as_slice()));
-    assert_eq!(encode_completion(&t, "completion", "hi<|eos|>").unwrap(), ended);
-    // Any stop token ends a completion; the first is the one that is appended.
-    let special = SpecialTokens { eos: vec![4, 2], bos: None, pad: None };
+    assert_eq!(encode_completion(&t, "", ("completion", "hi<|eos|>")).unwrap(), ended);
+    // Any stop token ends a completion; the tokenizer's own is the one that is appended.
+    let special = SpecialTokens { end: 4, eos: vec![2], bos: None, pad: None };
     let chat = TextTokenizer::new(t.inner().clone(), special).unwrap();
-    assert_eq!(encode_completion(&chat, "completion", "hi<|eos|>").unwrap(), ended);
-    assert_eq!(encode_completion(&chat, "completion", "hi").unwrap().last(), Some(&4));
+    assert_eq!(encode_completion(&chat, "", ("completion", "hi<|eos|>")).unwrap(), ended);
+    let chat_ended = encode_completion(&chat, "", ("completion", "hi")).unwrap();
+    assert_eq!(chat_ended.last(), Some(&4));
+    assert_eq!(encode_completion(&chat, "", ("completion", "hi<|im_end|>")).unwrap(), chat_ended);
 }
 
 #[test]

@@ -79,15 +79,20 @@ fn what_is_not_json_is_placed_by_line_and_column() {
         message::<PromptRecord>("{\"prompt\": \"a").starts_with("pairs.jsonl, line 1: column 13:")
     );
     assert_eq!(
-        message::<PromptRecord>("[\"prompt\"]"),
-        "pairs.jsonl, line 1: expected an object, found an array"
+        message::<PromptRecord>("{\"prompt\": \"a\"}\n[\"prompt\"]"),
+        "pairs.jsonl, line 2: expected an object, found an array"
     );
+    let half = "an escaped half of a surrogate pair, which is no character";
+    for text in ["\\ud800", "\\udc00 x", "\\ud83d\\ud83d"] {
+        let error = message::<PromptRecord>(format!("{{\"prompt\": \"{text}\"}}"));
+        assert!(error.contains(half), "{error}");
+    }
     assert_eq!(
         message::<PromptRecord>(b"{\"prompt\": \"\xff\"}"),
         "pairs.jsonl, line 1: column 13: not UTF-8"
     );
     // Deeper than any stack allows: refused, not followed.
-    assert!(message::<PromptRecord>("[".repeat(1_000_000)).contains("recursion limit"));
+    assert!(message::<PromptRecord>("{\"a\":".repeat(1_000_000)).contains("recursion limit"));
 }
 
 #[test]

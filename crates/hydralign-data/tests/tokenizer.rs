@@ -56,7 +56,7 @@ fn ids_and_texts_match_transformers() {
     let cases = read(golden().join("tokenizer_cases.json"));
     let tokenizer = TextTokenizer::from_dir(golden().join("tokenizer")).unwrap();
     assert_eq!(tokenizer.vocab_size() as u64, cases["vocab"].as_u64().unwrap());
-    let special = SpecialTokens { eos: vec![2], bos: Some(1), pad: Some(0) };
+    let special = SpecialTokens { end: 2, eos: vec![2], bos: Some(1), pad: Some(0) };
     assert_eq!(tokenizer.special(), &special);
     let cases = cases["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 9);
@@ -102,23 +102,6 @@ fn padding_and_truncation_of_the_file_are_off() {
 }
 
 #[test]
-fn eos_tokens_are_gathered_from_all_files_the_tokenizers_own_first() {
-    let text = json!({"eos_token": {"content": "<|im_end|>", "special": true}, "bos_token": null});
-    let dir = folder(
-        |_| (),
-        &[
-            ("tokenizer_config.json", text),
-            ("generation_config.json", json!({"eos_token_id": [2, 4], "bos_token_id": 1})),
-            ("config.json", json!({"eos_token_id": 2, "bos_token_id": 3, "pad_token_id": -1})),
-        ],
-    );
-    let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
-    assert_eq!(tokenizer.eos_ids(), [4, 2]);
-    assert_eq!(tokenizer.special().bos, Some(1));
-    assert_eq!(tokenizer.special().pad, None);
-}
-
-#[test]
 fn holes_in_the_ids_count_towards_the_vocabulary() {
     let added = json!({"id": 500, "content": "<|far|>", "single_word": false, "lstrip": false,
         "rstrip": false, "normalized": false, "special": true});
@@ -141,7 +124,7 @@ fn what_is_wrong_with_a_folder_is_said_with_the_file() {
         text.strip_prefix(&path).unwrap_or_else(|| panic!("{text}")).to_owned()
     };
     let empty = tempfile::tempdir().unwrap();
-    assert!(message(&empty).starts_with("/tokenizer.json: No such file"));
+    assert!(message(&empty).starts_with(": no tokenizer.json; "));
     fs::write(empty.path().join("tokenizer.json"), "{\"version\": 1").unwrap();
     assert!(message(&empty).starts_with("/tokenizer.json: not a tokenizer: "));
 
@@ -151,10 +134,6 @@ fn what_is_wrong_with_a_folder_is_said_with_the_file() {
     assert_eq!(
         with("config.json", json!({"eos_token_id": "2"})),
         "/config.json: `eos_token_id` is a string, which is not a token"
-    );
-    assert_eq!(
-        with("generation_config.json", json!({"eos_token_id": [2, 384]})),
-        "/generation_config.json: `eos_token_id` is 384, which the tokenizer does not have"
     );
     assert_eq!(
         with("tokenizer_config.json", json!({"eos_token": "</s>"})),
@@ -173,9 +152,10 @@ fn what_is_wrong_with_a_folder_is_said_with_the_file() {
 fn special_tokens_must_exist() {
     let inner = Tokenizer::from_file(golden().join("tokenizer/tokenizer.json")).unwrap();
     let with = |eos: &[u32], pad| {
-        TextTokenizer::new(inner.clone(), SpecialTokens { eos: eos.to_vec(), bos: None, pad })
+        let special = SpecialTokens { end: 2, eos: eos.to_vec(), bos: None, pad };
+        TextTokenizer::new(inner.clone(), special)
     };
-    assert!(with(&[2], Some(0)).is_ok());
+    assert!(with(&[2, 500], Some(0)).is_ok());
     assert!(matches!(with(&[], None), Err(DataError::MissingEos)));
     assert!(matches!(with(&[2], Some(384)), Err(DataError::SpecialOutOfRange { id: 384 })));
 }
@@ -187,4 +167,81 @@ proptest! {
         let tokens = tokenizer.encode(&text, true).unwrap();
         prop_assert_eq!(tokenizer.decode(&tokens, false).unwrap(), text);
     }
+}
+
+#[test]
+fn a_fingerprint_tells_how_texts_become_tokens_and_nothing_else() {
+    let of = |edit: &dyn Fn(&mut Value), files: &[(&str, Value)]| {
+        let dir = folder(edit, files);
+        TextTokenizer::from_dir(dir.path()).unwrap().fingerprint().unwrap()
+    };
+    let base = of(&|_| (), &eos_only());
+    let same: [&dyn Fn(&mut Value); 3] = [
+        &|t| t["version"] = "1.0".into(),
+        &|t| {
+            t["truncation"] = json!({"direction": "Right", "max_length": 3,
+                                      "strategy": "LongestFirst", "stride": 0})
+        },
+        &|t| {
+            // The other way to write merges, in the other order of keys.
+            let merges = t["model"]["merges"].as_array().unwrap();
+            let written = |m: &Value| match m {
+                Value::Array(pair) => {
+                    format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()).into()
+                }
+                text => text.clone(),
+            };
+            let merges: Vec<Value> = merges.iter().map(written).collect();
+            t["model"]["merges"] = merges.into();
+            let vocab = t["model"].as_object_mut().unwrap().remove("vocab").unwrap();
+            let backwards: serde_json::Map<String, Value> =
+                vocab.as_object().unwrap().clone().into_iter().rev().collect();
+            t["model"]["vocab"] = backwards.into();
+        },
+    ];
+    for (i, edit) in same.into_iter().enumerate() {
+        assert_eq!(of(edit, &eos_only()), base, "edit {i}");
+    }
+    assert_eq!(of(&|_| (), &[("config.json", json!({"eos_token_id": 1}))]), base);
+    let other: [&dyn Fn(&mut Value); 5] = [
+        &with_template,
+        &|t| t["normalizer"] = json!({"type": "Lowercase"}),
+        &|t| {
+            t["pre_tokenizer"] = json!({"type": "ByteLevel", "add_prefix_space": true,
+                                         "trim_offsets": false, "use_regex": true})
+        },
+        &|t| t["added_tokens"][0]["special"] = false.into(),
+        &|t| {
+            let vocab = t["model"]["vocab"].as_object_mut().unwrap();
+            let (a, b) = (vocab["a"].clone(), vocab["b"].clone());
+            (vocab["a"], vocab["b"]) = (b, a);
+        },
+    ];
+    for (i, edit) in other.into_iter().enumerate() {
+        assert_ne!(of(edit, &eos_only()), base, "edit {i}");
+    }
+}
+
+/// A sentence's first space is lost where the tokens are decoded alone.
+#[test]
+fn text_behind_other_text_keeps_its_first_space() {
+    let spaces = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always",
+                        "split": true});
+    let file = json!({
+        "version": "1.0",
+        "added_tokens": [{"id": 2, "content": "</s>", "single_word": false, "lstrip": false,
+                          "rstrip": false, "normalized": false, "special": true}],
+        "pre_tokenizer": spaces, "decoder": spaces,
+        "model": {"type": "WordLevel", "unk_token": "?",
+                  "vocab": {"▁Capital:": 0, "▁Paris": 1, "</s>": 2, "?": 3}},
+    });
+    let special = SpecialTokens { end: 2, eos: vec![2], bos: None, pad: None };
+    let inner = Tokenizer::from_bytes(file.to_string()).unwrap();
+    let tokenizer = TextTokenizer::new(inner, special).unwrap();
+    assert_eq!(tokenizer.encode("Capital: Paris", false).unwrap(), [0, 1]);
+    assert_eq!(tokenizer.decode(&[1], true).unwrap(), "Paris");
+    assert_eq!(tokenizer.decode_after(&[0], &[1, 2]).unwrap(), " Paris");
+    assert_eq!(tokenizer.decode_after(&[2, 0], &[1]).unwrap(), " Paris");
+    assert_eq!(tokenizer.decode_after(&[0], &[]).unwrap(), "");
+    assert!(tokenizer.is_special(2) && !tokenizer.is_special(1) && !tokenizer.is_special(9));
 }

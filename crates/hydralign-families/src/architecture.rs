@@ -156,3 +156,11 @@ pub struct Architecture {
     /// The `config.json` that it came from, written back when the model is saved.
     pub config: Value,
 }
+
+impl Architecture {
+    /// The token that the `config.json` names as padding: a sequence classifier of transformers reads its
+    /// score before those that end a text.
+    pub fn padding(&self) -> Option<u32> {
+        self.config.get("pad_token_id")?.as_u64()?.try_into().ok()
+    }
+}

@@ -16,7 +16,8 @@ pub fn read_architecture(path: &Path) -> Result<Architecture, FamilyError> {
     architecture(&read_config(&path)?, &path)
 }
 
-/// Parses a `config.json` of up to 16 MiB.
+/// Parses a `config.json` of up to 16 MiB, as Python does: `NaN` and infinities become the strings
+/// of these names, which no reader of a number takes for one.
 ///
 /// # Errors
 /// [`FamilyError::Io`] if the file cannot be read, [`FamilyError::Malformed`] if it is too large
@@ -29,5 +30,7 @@ pub fn read_config(path: &Path) -> Result<Value, FamilyError> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(malformed(format!("has more than {MOST_BYTES} bytes")));
     }
-    serde_json::from_slice(&bytes).map_err(|e| malformed(format!("not JSON: {e}")))
+    let text = String::from_utf8(bytes).map_err(|e| malformed(format!("not UTF-8: {e}")))?;
+    let parsed = hydralign_json::parse(&text).map_err(|e| malformed(format!("not JSON: {e}")))?;
+    Ok(parsed.spelled())
 }

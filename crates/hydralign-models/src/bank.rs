@@ -122,6 +122,11 @@ impl ModelBank {
         &self.placement
     }
 
+    /// Positions that every trunk has.
+    pub fn context(&self) -> usize {
+        self.trunks.iter().map(|trunk| trunk.architecture().context).min().unwrap_or(0)
+    }
+
     /// A trunk by its index in the placement.
     pub fn trunk(&self, index: usize) -> Option<&Trunk> {
         self.trunks.get(index)

@@ -1,5 +1,5 @@
-use crate::files::TensorFiles;
-use crate::load::Loader;
+use crate::files::{TensorFiles, check_model};
+use crate::load::{Loader, untie};
 use crate::{Adapter, ModelError, ScalarHead, Trunk};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -30,8 +30,11 @@ impl Checkpoint {
         self.trunk.visit(&mut Hashed(&mut fingerprint));
         fingerprint.text(if self.adapter.is_some() { "adapter" } else { "no adapter" });
         if let Some(adapter) = &self.adapter {
-            for pair in adapter.blocks.iter().flatten() {
-                fingerprint.numbers(&pair.iter().map(|p| p.scale as f32).collect::<Vec<_>>());
+            // Which projections the pairs belong to, and their scales: the visit sees neither.
+            for block in &adapter.blocks {
+                let scales: Vec<Option<u64>> =
+                    block.iter().map(|p| p.as_ref().map(|p| p.scale.to_bits())).collect();
+                fingerprint.text(&format!("{scales:?}"));
             }
             adapter.visit(&mut Hashed(&mut fingerprint));
         }
@@ -55,16 +58,21 @@ impl ModuleVisitor for Hashed<'_> {
 /// never held beside the model. f16 and bf16 become f32. `lm_head.weight` may be absent in a
 /// sequence-classification checkpoint, whose `score.weight` becomes the reward head.
 ///
+/// A configuration that ties embedding and head is not believed where the file holds a head with other
+/// numbers, as in transformers: the model is read untied, and its configuration says so.
+///
 /// # Errors
-/// An unknown family, a missing, misshapen or unexpected tensor, a truncated file; each names
+/// A place that holds something else (an adapter, pickled weights, one file), which is named. An unknown family, a missing, misshapen or unexpected tensor, a truncated file; each names
 /// the file and the tensor or field.
 pub fn load_checkpoint(dir: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
+    check_model(dir)?;
     let config_path = dir.join("config.json");
     let config = families::read_config(&config_path)?;
     let family = families::of(&config, &config_path)?;
-    let architecture = families::architecture(&config, &config_path)?;
+    let mut architecture = families::architecture(&config, &config_path)?;
     let device = device.clone().without_autodiff();
     let tensors = TensorFiles::open_dir(dir)?;
+    untie(&mut architecture, family, &tensors)?;
     let mut loader = Loader::new(tensors, family, &architecture, &device);
     let reward_head = loader.scalar_head()?;
     let trunk = loader.trunk(reward_head.is_some())?;

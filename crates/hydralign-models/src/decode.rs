@@ -11,16 +11,20 @@ impl Decoder for ModelBank {
         &self,
         role: Role,
         prompts: &[&[u32]],
-        capacity: usize,
+        room: &[usize],
     ) -> Result<(Cache, Tensor<2>), CoreError> {
         let (trunk, lens) = self.look(self.placement.view(role)?, Gradient::Off)?;
         let (shape, context) = (&trunk.architecture.shape, trunk.architecture.context);
         let width = prompts.iter().map(|p| p.len()).max().ok_or(CoreError::EmptyBatch)?;
-        for (row, prompt) in prompts.iter().enumerate() {
+        if room.len() != prompts.len() {
+            return Err(CoreError::RowCount { expected: prompts.len(), got: room.len() });
+        }
+        let capacity = room.iter().copied().max().unwrap_or(0);
+        for (row, (prompt, room)) in prompts.iter().zip(room).enumerate() {
             if prompt.is_empty() {
                 return Err(CoreError::EmptyPrompt { row });
             }
-            let needed = prompt.len() + capacity;
+            let needed = prompt.len() + room;
             if needed > context {
                 return Err(CoreError::ContextExceeded { row, needed, context });
             }
@@ -50,6 +54,11 @@ impl Decoder for ModelBank {
         if cache.filled >= cache.capacity {
             let (needed, context) = (cache.filled + 1, cache.capacity);
             return Err(CoreError::ContextExceeded { row: 0, needed, context });
+        }
+        let context = trunk.architecture.context;
+        let longest = cache.starts.iter().map(|start| cache.filled + 1 - start).enumerate();
+        if let Some((row, needed)) = longest.max_by_key(|&(_, n)| n).filter(|&(_, n)| n > context) {
+            return Err(CoreError::ContextExceeded { row, needed, context });
         }
         for (row, token) in tokens.iter().enumerate() {
             check_tokens(row, &[*token], trunk.architecture.shape.vocab)?;

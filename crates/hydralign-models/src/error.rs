@@ -42,6 +42,22 @@ pub enum ModelError {
         /// Name in the file.
         tensor: String,
     },
+    /// A model with the head of another trainer or task, where a language model is asked for.
+    #[error(
+        "{}: `{tensor}` is {kind}, and there is no `{head}`: this is neither a language model nor a \
+         reward model (whose head is `score.weight`)",
+        path.display()
+    )]
+    OtherHead {
+        /// The weights file.
+        path: PathBuf,
+        /// The head that was found.
+        tensor: String,
+        /// What it is.
+        kind: String,
+        /// The head that was asked for.
+        head: String,
+    },
     /// A tensor of the wrong shape.
     #[error(
         "{}: tensor `{tensor}` has shape {got:?}, but the configuration asks for {expected:?}",

@@ -19,6 +19,37 @@ const BUFFERS: [&str; 5] = [
     ".attention.masked_bias",
 ];
 
+/// Value and class heads of other trainers and tasks, where a language model has its head.
+const OTHER_HEADS: [(&str, &str); 6] = [
+    ("value_head", "a value head (OpenRLHF)"),
+    ("v_head.summary", "a value head (TRL)"),
+    ("v_head", "a value head"),
+    ("regression_head", "a regression head"),
+    ("classifier", "the head of a token classifier"),
+    ("qa_outputs", "the head of a question answerer"),
+];
+
+/// Unties an architecture whose file holds a head that is not the embedding.
+pub(crate) fn untie(
+    architecture: &mut Architecture,
+    family: &dyn Family,
+    files: &TensorFiles,
+) -> Result<(), ModelError> {
+    let names = family.names();
+    let embedding = names.module(Slot::Embedding) + ".weight";
+    let bare = embedding.strip_prefix(names.prefix).unwrap_or(&embedding);
+    let embedding = if files.contains(&embedding) { &embedding } else { bare };
+    let head = names.module(Slot::LmHead) + ".weight";
+    let both = files.contains(embedding) && files.contains(&head);
+    if architecture.shape.tied && both && !files.same(embedding, &head)? {
+        architecture.shape.tied = false;
+        if let Some(config) = architecture.config.as_object_mut() {
+            config.insert("tie_word_embeddings".into(), false.into());
+        }
+    }
+    Ok(())
+}
+
 /// Builds the parts of a decoder from the tensors of a family. All frozen.
 pub(crate) struct Loader<'a> {
     files: TensorFiles,
@@ -128,8 +159,12 @@ impl<'a> Loader<'a> {
     pub(crate) fn trunk(&mut self, head_may_be_absent: bool) -> Result<Trunk, ModelError> {
         let shape = &self.architecture.shape;
         let (hidden, width, parts) = (shape.hidden, shape.width(), &shape.parts);
-        let embedding = self.plain(Slot::Embedding, [shape.vocab, width])?;
-        let dtype = self.dtype(Slot::Embedding)?;
+        // A tied matrix may be stored once under the name of the head.
+        let alone = shape.tied && !self.files.contains(&self.name(Slot::Embedding, "weight"));
+        let stored = alone && self.files.contains(&self.name(Slot::LmHead, "weight"));
+        let slot = if stored { Slot::LmHead } else { Slot::Embedding };
+        let embedding = self.plain(slot, [shape.vocab, width])?;
+        let dtype = self.dtype(slot)?;
         let positions = match parts.positions {
             Some(rows) => Some(self.plain(Slot::Positions, [rows, hidden])?),
             None => None,
@@ -168,10 +203,33 @@ impl<'a> Loader<'a> {
             self.files.ignore(&name);
             return Ok(None);
         }
-        if may_be_absent && !self.files.contains(&name) {
-            return Ok(None);
+        if !self.files.contains(&name) {
+            if may_be_absent {
+                return Ok(None);
+            }
+            self.check_other_heads(&name)?;
         }
         self.transposed(Slot::LmHead, [shape.width(), shape.vocab], Order::Same).map(Some)
+    }
+
+    /// Names the head of another kind of model that the file has in place of that of a language model.
+    fn check_other_heads(&self, head: &str) -> Result<(), ModelError> {
+        let found = |name: &str, part: &str| {
+            let stem = name.strip_suffix(".weight").unwrap_or_default();
+            stem == part || stem.ends_with(&format!(".{part}"))
+        };
+        let kinds = OTHER_HEADS.iter().find_map(|&(part, kind)| {
+            self.files.names().find(|name| found(name, part)).map(|name| (name.to_owned(), kind))
+        });
+        match kinds {
+            Some((tensor, kind)) => Err(ModelError::OtherHead {
+                path: self.files.path().to_owned(),
+                tensor,
+                kind: kind.into(),
+                head: head.to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The scalar head, if the file has one.

@@ -56,7 +56,7 @@ fn decoding_and_reading_agree_on_action_values() {
     let (first, second) = (read_of(ActionHead::FirstTarget), read_of(ActionHead::SecondTarget));
     assert_eq!(first, read_of(ActionHead::First), "copies begin as what they follow");
     let least: Vec<f64> = first.iter().zip(&second).map(|(a, b)| a.min(*b)).collect();
-    let (mut cache, answers) = bank.prefill(Role::Critic, &[&[7, 8]], 3).unwrap();
+    let (mut cache, answers) = bank.prefill(Role::Critic, &[&[7, 8]], &[3]).unwrap();
     let at = |answers: Vec<f64>, token: usize| answers[token];
     let mut found = vec![at(host(answers), 9)];
     for (fed, next) in [(9, 0), (0, 3)] {
@@ -66,7 +66,7 @@ fn decoding_and_reading_agree_on_action_values() {
     let error = relative_error(&found, &least[..3]);
     assert!(error < 1e-5, "{error:e}");
     // The log-sum is over the same values.
-    let (_, answers) = bank.prefill(Role::Critic, &[&[1, 2, 3]], 1).unwrap();
+    let (_, answers) = bank.prefill(Role::Critic, &[&[1, 2, 3]], &[1]).unwrap();
     let largest = host(answers).into_iter().fold(f64::NEG_INFINITY, f64::max);
     let sum = read(&bank, Reading::ActionLogSum(ActionHead::First))[3];
     assert!(sum > largest && sum < largest + 10.0);
@@ -107,10 +107,10 @@ fn a_bank_without_heads_or_critic_says_so() {
     let reading = Reading::ActionValue(ActionHead::First);
     let error = bank.read(&[Request::constant(reading)], &rows()).unwrap_err();
     assert!(matches!(error, CoreError::NoActionHeads));
-    assert!(matches!(bank.prefill(Role::Critic, &[&[1]], 1), Err(CoreError::NoActionHeads)));
+    assert!(matches!(bank.prefill(Role::Critic, &[&[1]], &[1]), Err(CoreError::NoActionHeads)));
     let single = bank.with_action_heads(false, 3).unwrap();
     assert_eq!(read(&single, reading).len(), 4);
-    assert!(single.prefill(Role::Critic, &[&[1]], 1).is_ok());
+    assert!(single.prefill(Role::Critic, &[&[1]], &[1]).is_ok());
     let second = Request::constant(Reading::ActionValue(ActionHead::Second));
     assert!(matches!(single.read(&[second], &rows()), Err(CoreError::NoActionHeads)));
     let actor = ModelBank::frozen(load("llama"));

@@ -130,7 +130,7 @@ fn greedy_generation_of_a_left_padded_batch_is_that_of_transformers() {
             }
         }
         let views: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let (_, last) = bank.prefill(Role::Actor, &views, 1).unwrap();
+        let (_, last) = bank.prefill(Role::Actor, &views, &vec![1; views.len()]).unwrap();
         let error = relative_error(&host(last), &reference["pad_last_logits"].1);
         assert!(error < 3e-6, "{name}: logits after left padding {error:e}");
     }
@@ -143,7 +143,8 @@ fn best(logits: &[f64]) -> u32 {
 
 fn decode(bank: &ModelBank, prompts: &[Vec<u32>], count: usize) -> Vec<Vec<u32>> {
     let views: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    let (mut cache, mut logits) = bank.prefill(Role::Actor, &views, count).unwrap();
+    let (mut cache, mut logits) =
+        bank.prefill(Role::Actor, &views, &vec![count; views.len()]).unwrap();
     let mut rows = vec![Vec::new(); prompts.len()];
     for step in 0..count {
         let vocab = logits.dims()[1];

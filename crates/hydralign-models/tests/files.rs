@@ -179,3 +179,21 @@ fn tensors_that_overlap_leave_gaps_or_lie_about_their_size_are_refused() {
     let text = load(&two(entry("a", "[2]", 0, 8), entry("b", "[2]", 8, 16)), 12);
     assert!(text.contains("16 bytes of tensors promised, 12 present"), "{text}");
 }
+
+#[test]
+fn a_head_that_is_not_the_embedding_unties_what_is_saved() {
+    let dir = copy("llama", &["config.json", WEIGHTS]);
+    edit_config(dir.path(), |config| config["tie_word_embeddings"] = true.into());
+    let checkpoint = load_checkpoint(dir.path(), &Device::flex()).unwrap();
+    let architecture = checkpoint.trunk.architecture();
+    assert!(!architecture.shape.tied);
+    assert_eq!(architecture.config["tie_word_embeddings"], false);
+    let saved = tempfile::tempdir().unwrap();
+    save_checkpoint(saved.path(), &checkpoint.trunk, None, &SaveOptions::default()).unwrap();
+    let (got, expected) =
+        (tensors(&saved.path().join(WEIGHTS)), tensors(&golden("llama").join(WEIGHTS)));
+    assert!(got == expected);
+    assert!(
+        !load_checkpoint(saved.path(), &Device::flex()).unwrap().trunk.architecture().shape.tied
+    );
+}

@@ -81,7 +81,8 @@ fn ragged_prompts(name: &str) -> Vec<Vec<u32>> {
 /// Greedy continuation with the cache.
 fn greedy(bank: &ModelBank, prompts: &[Vec<u32>], steps: usize) -> Vec<Vec<u32>> {
     let views: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    let (mut cache, mut logits) = bank.prefill(Role::Actor, &views, steps).unwrap();
+    let (mut cache, mut logits) =
+        bank.prefill(Role::Actor, &views, &vec![steps; views.len()]).unwrap();
     let vocab = logits.dims()[1];
     let mut out = vec![Vec::new(); prompts.len()];
     for step in 0..steps {
@@ -114,7 +115,7 @@ fn cached_decoding_gives_the_logits_of_a_full_pass() {
     let bank = sft_bank("llama");
     let prompts = ragged_prompts("llama");
     let views: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    let (mut cache, first) = bank.prefill(Role::Actor, &views, 6).unwrap();
+    let (mut cache, first) = bank.prefill(Role::Actor, &views, &vec![6; views.len()]).unwrap();
     let mut steps = vec![host(first)];
     let forced: Vec<Vec<u32>> = vec![vec![5, 9, 0], vec![7, 0, 33], vec![0, 1, 2]];
     for step in 0..3 {

@@ -64,7 +64,7 @@ fn logits_are_those_of_the_same_checkpoint_held_as_f32() {
         assert_eq!(logits(&wide), logits(&narrow), "{name}");
         let prompts: [&[u32]; 2] = [&[3, 14, 15], &[9]];
         let next = |bank: &ModelBank| {
-            let (mut cache, first) = bank.prefill(Role::Actor, &prompts, 2).unwrap();
+            let (mut cache, first) = bank.prefill(Role::Actor, &prompts, &[2; 2]).unwrap();
             [first, bank.decode(Role::Actor, &mut cache, &[5, 6]).unwrap()].map(host)
         };
         assert_eq!(next(&wide), next(&narrow), "{name}");

@@ -5,6 +5,12 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PlacementError {
+    /// An adapter that could learn nothing.
+    #[error("`{setting}` of the adapters is zero, empty or not a number")]
+    Lora {
+        /// Name of the setting.
+        setting: &'static str,
+    },
     /// The role is not part of this placement.
     #[error("placement `{placement}` has no {role}")]
     RoleAbsent {

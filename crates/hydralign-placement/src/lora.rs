@@ -1,3 +1,4 @@
+use crate::PlacementError;
 use crate::shape::ModelShape;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -63,6 +64,22 @@ impl Default for LoraShape {
 }
 
 impl LoraShape {
+    /// Checks the shape: a rank of at least 1, a finite α other than 0, some targets.
+    ///
+    /// # Errors
+    /// [`PlacementError::Lora`] naming the setting.
+    pub fn validate(&self) -> Result<(), PlacementError> {
+        let settings = [
+            ("rank", self.rank > 0),
+            ("alpha", self.alpha.is_finite() && self.alpha != 0.0),
+            ("targets", !self.targets.is_empty()),
+        ];
+        match settings.into_iter().find(|(_, fine)| !fine) {
+            Some((setting, _)) => Err(PlacementError::Lora { setting }),
+            None => Ok(()),
+        }
+    }
+
     /// The scale s of the low-rank path.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;

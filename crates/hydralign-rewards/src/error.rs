@@ -63,6 +63,28 @@ pub enum RewardError {
         /// What the tokenizer said.
         error: DataError,
     },
+    /// A conversation for a reward model that has no template.
+    #[error(
+        "a prompt is a conversation, but the reward model has no chat template (`chat_template`) to render it"
+    )]
+    NoTemplate,
+    /// A begun turn of the assistant that is not a text.
+    #[error("the turn that the assistant continues is not a text")]
+    NotText,
+    /// A conversation that the reward model's template does not render.
+    #[error("the reward model's template: {message}")]
+    Chat {
+        /// What it said.
+        message: String,
+    },
+    /// A special token of the policy that would be read as plain text.
+    #[error(
+        "a prompt spells `{token}`, a special token of the policy that means nothing to the reward model: give the conversation as messages"
+    )]
+    ForeignToken {
+        /// How it is spelt.
+        token: String,
+    },
     /// An episode that could not be scored.
     #[error("episode {episode}: {error}")]
     Episode {

@@ -13,8 +13,10 @@ mod matches;
 mod number;
 mod numeric;
 mod pattern;
+mod reward_model;
 mod scan;
 mod text;
+mod translation;
 mod weighted;
 
 pub use answers::Answers;
@@ -25,5 +27,7 @@ pub use length::LengthReward;
 pub use matches::Matches;
 pub use number::Number;
 pub use numeric::NumericAnswer;
+pub use reward_model::{RewardModel, unpadded};
 pub use text::{OfText, TextReward};
+pub use translation::{Ending, ModelText, Translation};
 pub use weighted::WeightedSum;

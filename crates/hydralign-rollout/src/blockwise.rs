@@ -13,6 +13,7 @@ pub struct Blockwise<'a, G: ?Sized, V> {
     values: V,
     continuations: usize,
     max_new_tokens: usize,
+    max_length: Option<usize>,
 }
 
 impl<'a, G, V> Blockwise<'a, G, V>
@@ -36,7 +37,21 @@ where
                 return Err(RolloutError::Zero { field });
             }
         }
-        Ok(Self { generator, values, continuations, max_new_tokens })
+        Ok(Self { generator, values, continuations, max_new_tokens, max_length: None })
+    }
+
+    /// The same with an end where prompt and response together have so many tokens, as the generator's
+    /// own [`max_length`](crate::GenerationConfig::max_length).
+    #[must_use]
+    pub fn with_max_length(self, max_length: Option<usize>) -> Self {
+        Self { max_length, ..self }
+    }
+
+    /// Longest response to a prompt.
+    fn room(&self, prompt: &Prompt) -> usize {
+        let left =
+            self.max_length.map_or(usize::MAX, |all| all.saturating_sub(prompt.tokens.len()));
+        self.max_new_tokens.min(left)
     }
 
     /// K continuations of each unfinished response, one response after the other.
@@ -125,7 +140,8 @@ where
                 let own = n * self.continuations..(n + 1) * self.continuations;
                 let best = own.reduce(|a, b| if values[b] > values[a] { b } else { a });
                 let best = best.expect("at least one continuation");
-                all[i].grow(&blocks[best], self.max_new_tokens);
+                let longest = self.room(all[i].prompt);
+                all[i].grow(&blocks[best], longest);
             }
             round += 1;
         }
@@ -193,6 +209,17 @@ mod tests {
             (episodes[0].response.as_slice(), episodes[0].finish),
             (&[0, 5, 0][..], Finish::Length)
         );
+    }
+
+    #[test]
+    fn responses_end_where_their_own_context_does() {
+        let grower = Blockwise::new(&Counting, low_first, 2, 99).unwrap().with_max_length(Some(5));
+        let long = Prompt { tokens: vec![7; 3], key: Key { seed: 1, episode: 9 } };
+        let all: Vec<Prompt> = prompts(1).into_iter().chain([long]).collect();
+        let episodes = grower.generate(&all, &mut ()).unwrap();
+        let lengths: Vec<usize> = episodes.iter().map(|e| e.response.len()).collect();
+        assert_eq!(lengths, [4, 2]);
+        assert!(episodes.iter().all(|e| e.finish == Finish::Length));
     }
 
     #[test]

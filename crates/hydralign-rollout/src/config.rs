@@ -16,6 +16,11 @@ pub struct Prompt {
 pub struct GenerationConfig {
     /// Longest response, the stop token included.
     pub max_new_tokens: usize,
+    /// Prompt and response together have at most so many tokens: the context of the model. A prompt that
+    /// leaves less room than `max_new_tokens` gets as much as there is, whatever its neighbours in a
+    /// batch. None: a prompt without room for `max_new_tokens` is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
     /// Tokens that a response has before its stop token at least. Until then stop tokens have
     /// probability zero in the distribution that is sampled from.
     pub min_new_tokens: usize,
@@ -27,7 +32,13 @@ pub struct GenerationConfig {
 
 impl Default for GenerationConfig {
     fn default() -> Self {
-        Self { max_new_tokens: 64, min_new_tokens: 0, stop_tokens: Vec::new(), batch_size: 16 }
+        Self {
+            max_new_tokens: 64,
+            max_length: None,
+            min_new_tokens: 0,
+            stop_tokens: Vec::new(),
+            batch_size: 16,
+        }
     }
 }
 
@@ -49,6 +60,12 @@ impl GenerationConfig {
             return Err(RolloutError::MinAboveMax { min, max });
         }
         Ok(())
+    }
+
+    /// Longest response to a prompt of so many tokens.
+    pub(crate) fn room(&self, prompt: usize) -> usize {
+        let left = self.max_length.map_or(usize::MAX, |all| all.saturating_sub(prompt));
+        self.max_new_tokens.min(left)
     }
 
     /// Checks that the vocabulary holds every stop token.

@@ -12,7 +12,9 @@ use hydralign_core::{CoreError, Decoder, Episode, Role};
 ///   does not matter, up to the rounding of the decoder's logits.
 /// - A finished response leaves the batch as soon as a quarter of the rows have finished (in
 ///   batches of up to four rows: at once). Before, its row is decoded along and ignored, for
-///   leaving moves the cache of all others.
+///   leaving moves the cache of all others. Where its own context ends before that, it leaves then.
+/// - With [`max_length`](GenerationConfig::max_length) the longest response is each row's own: a long
+///   prompt takes nothing from its neighbours.
 pub struct Engine<'a, D: ?Sized, S: ?Sized> {
     decoder: &'a D,
     role: Role,
@@ -67,9 +69,9 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
         let prompts: Vec<&[u32]> = rows.iter().map(|r| r.prompt.tokens.as_slice()).collect();
         // The last token is never fed, but it gets its place: what was generated can be read back
         // by the same model.
-        let capacity = self.config.max_new_tokens;
-        let (mut cache, mut logits) = self.decoder.prefill(self.role, &prompts, capacity)?;
-        loop {
+        let room: Vec<usize> = rows.iter().map(Response::room).collect();
+        let (mut cache, mut logits) = self.decoder.prefill(self.role, &prompts, &room)?;
+        for step in 1.. {
             let (drawn, finished) = self.draw(&mut rows, logits, run.monitor)?;
             run.step(drawn, finished)?;
             let waiting = rows.iter().filter(|r| r.is_finished()).count();
@@ -77,7 +79,9 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
                 run.keep(rows);
                 return Ok(());
             }
-            if waiting > 0 && waiting * 4 >= rows.len() {
+            // A row at the end of its room cannot be decoded along: the context ends there.
+            let full = rows.iter().any(|r| r.is_finished() && step >= r.room());
+            if waiting > 0 && (full || waiting * 4 >= rows.len()) {
                 let live: Vec<usize> =
                     (0..rows.len()).filter(|&i| !rows[i].is_finished()).collect();
                 self.decoder.retain(&mut cache, &live);
@@ -86,6 +90,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
             let tokens: Vec<u32> = rows.iter().map(Response::last_token).collect();
             logits = self.decoder.decode(self.role, &mut cache, &tokens)?;
         }
+        Ok(())
     }
 
     /// Draws a token for each running row; returns how many were drawn and how many ended.
@@ -121,7 +126,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
 
 impl<D: Decoder + ?Sized, S: Sampler + ?Sized> Generator for Engine<'_, D, S> {
     /// # Errors
-    /// [`RolloutError::NoPrompts`], [`RolloutError::EmptyPrompt`], [`RolloutError::StopToken`],
+    /// [`RolloutError::NoPrompts`], [`RolloutError::EmptyPrompt`], [`RolloutError::NoRoom`], [`RolloutError::StopToken`],
     /// [`RolloutError::Sample`], [`RolloutError::Cancelled`], and what the decoder reports.
     fn generate(
         &self,
@@ -134,12 +139,17 @@ impl<D: Decoder + ?Sized, S: Sampler + ?Sized> Generator for Engine<'_, D, S> {
         if let Some(prompt) = prompts.iter().position(|p| p.tokens.is_empty()) {
             return Err(RolloutError::EmptyPrompt { prompt });
         }
+        let longest = self.config.max_length.unwrap_or(usize::MAX);
+        if let Some(prompt) = prompts.iter().position(|p| p.tokens.len() >= longest) {
+            let tokens = prompts[prompt].tokens.len();
+            return Err(RolloutError::NoRoom { prompt, tokens, max_length: longest });
+        }
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(prompts[i].tokens.len()));
         let progress = Progress { prompts: prompts.len(), finished: 0, tokens: 0 };
         let mut run = Run { monitor, progress, episodes: vec![None; prompts.len()] };
         for batch in order.chunks(self.config.batch_size) {
-            let rows = batch.iter().map(|&i| Response::new(i, &prompts[i])).collect();
+            let rows = batch.iter().map(|&i| Response::new(i, &prompts[i], self.config)).collect();
             self.batch(rows, &mut run)?;
         }
         // Every batch ends with all of its rows finished, so that none is missing.

@@ -52,6 +52,18 @@ pub enum RolloutError {
         /// What is allowed.
         range: &'static str,
     },
+    /// A prompt that fills the longest sequence.
+    #[error(
+        "prompt {prompt} has {tokens} tokens, which leaves no room for a response in {max_length}"
+    )]
+    NoRoom {
+        /// Index of the prompt.
+        prompt: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens that prompt and response may have together.
+        max_length: usize,
+    },
     /// A count of the generation settings that must not be zero.
     #[error("{field} must be at least 1")]
     Zero {

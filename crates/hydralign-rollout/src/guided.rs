@@ -36,10 +36,10 @@ impl<P: Decoder + ?Sized, S: Decoder + ?Sized> Decoder for Guided<'_, P, S> {
         &self,
         role: Role,
         prompts: &[&[u32]],
-        capacity: usize,
+        room: &[usize],
     ) -> Result<(Self::Cache, Tensor<2>), CoreError> {
-        let (own, logits) = self.policy.prefill(role, prompts, capacity)?;
-        let (other, values) = self.scorer.prefill(self.scorer_role, prompts, capacity)?;
+        let (own, logits) = self.policy.prefill(role, prompts, room)?;
+        let (other, values) = self.scorer.prefill(self.scorer_role, prompts, room)?;
         Ok(((own, other), self.tilt(logits, values)))
     }
 

@@ -10,12 +10,20 @@ pub(crate) struct Response<'a> {
     logprobs: Vec<f32>,
     policy_logprobs: Vec<f32>,
     finish: Option<Finish>,
+    /// Longest response.
+    room: usize,
 }
 
 impl<'a> Response<'a> {
-    pub(crate) fn new(index: usize, prompt: &'a Prompt) -> Self {
+    pub(crate) fn new(index: usize, prompt: &'a Prompt, config: &GenerationConfig) -> Self {
         let (tokens, logprobs, policy_logprobs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { index, prompt, tokens, logprobs, policy_logprobs, finish: None }
+        let room = config.room(prompt.tokens.len());
+        Self { index, prompt, tokens, logprobs, policy_logprobs, finish: None, room }
+    }
+
+    /// Longest response that this prompt may have.
+    pub(crate) fn room(&self) -> usize {
+        self.room
     }
 
     /// Position of the next token within the response.
@@ -43,14 +51,14 @@ impl<'a> Response<'a> {
         self.policy_logprobs.push(draw.policy_logprob);
         if config.stop_tokens.contains(&draw.token) {
             self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == config.max_new_tokens {
+        } else if self.tokens.len() >= self.room {
             self.finish = Some(Finish::Length);
         }
     }
 
     /// The episode, with its index among the caller's prompts, once the response has ended.
     pub(crate) fn into_episode(self) -> Option<(usize, Episode)> {
-        let Self { index, prompt, tokens, logprobs, policy_logprobs, finish } = self;
+        let Self { index, prompt, tokens, logprobs, policy_logprobs, finish, room: _ } = self;
         // Vectors that grew token by token hold up to twice their length.
         let episode = Episode {
             prompt: prompt.tokens.clone(),

@@ -42,6 +42,7 @@ fn check(sampler: SamplerConfig, min_new_tokens: usize, next: Next) {
         min_new_tokens,
         stop_tokens: vec![STOP],
         batch_size: 500,
+        max_length: None,
     };
     let (fake, sampler) = (Fake::new(VOCAB), sampler.build().unwrap());
     let engine = Engine::new(&fake, Role::Actor, &sampler, &config).unwrap();

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 fn config(max_new_tokens: usize, stop: &[u32], batch_size: usize) -> GenerationConfig {
     let stop_tokens = stop.to_vec();
-    GenerationConfig { max_new_tokens, min_new_tokens: 0, stop_tokens, batch_size }
+    GenerationConfig { max_new_tokens, stop_tokens, batch_size, ..GenerationConfig::default() }
 }
 
 fn generate(
@@ -222,4 +222,30 @@ fn samplers_are_an_open_set() {
     let engine = Engine::new(&fake, Role::Actor, &*boxed, &config).unwrap();
     let episodes = engine.generate(&prompts(2), &mut ()).unwrap();
     assert!(episodes.iter().all(|e| e.response == [2, 2, 2]));
+}
+
+/// vLLM #9336 and others: a long prompt took room from its neighbours in the batch.
+#[test]
+fn the_room_of_a_row_is_its_own() {
+    let prompts: Vec<Prompt> =
+        (0..12).map(|i| prompt(&vec![i as u32 % 7; 1 + (i * 5 % 15) as usize], i)).collect();
+    let all = GenerationConfig { max_length: Some(16), ..config(9, &[3], 5) };
+    let together = generate(&Fake::new(16), SamplerConfig::default(), &all, &prompts).unwrap();
+    for (episode, prompt) in together.iter().zip(&prompts) {
+        let own = 9.min(16 - prompt.tokens.len());
+        assert!(episode.response.len() <= own);
+        if episode.finish == Finish::Length {
+            assert_eq!(episode.response.len(), own);
+        }
+        let one = std::slice::from_ref(prompt);
+        let fake = Fake::new(16);
+        assert_eq!(generate(&fake, SamplerConfig::default(), &all, one).unwrap()[0], *episode);
+        let first = fake.calls.borrow()[0].clone();
+        assert_eq!(first, Call::Prefill { rows: 1, capacity: own });
+    }
+    let full = [prompt(&[1; 16], 0)];
+    assert!(matches!(
+        generate(&Fake::new(16), SamplerConfig::default(), &all, &full),
+        Err(RolloutError::NoRoom { prompt: 0, tokens: 16, max_length: 16 })
+    ));
 }

@@ -19,7 +19,12 @@ impl Table {
 impl Decoder for Table {
     type Cache = ();
 
-    fn prefill(&self, _: Role, prompts: &[&[u32]], _: usize) -> Result<((), Tensor<2>), CoreError> {
+    fn prefill(
+        &self,
+        _: Role,
+        prompts: &[&[u32]],
+        _: &[usize],
+    ) -> Result<((), Tensor<2>), CoreError> {
         Ok(((), self.rows(&vec![0; prompts.len()])))
     }
 
@@ -59,7 +64,7 @@ fn soft_values_make_the_regularised_optimum() {
     let scorer = Table([[first[0], first[1], first[2]], second(0), second(1), second(2)]);
     let guided = Guided::new(&POLICY, &scorer, Role::Critic, 1.0 / beta);
     let prompts: Vec<&[u32]> = vec![&[0]; V];
-    let (mut cache, start) = guided.prefill(Role::Actor, &prompts, 2).unwrap();
+    let (mut cache, start) = guided.prefill(Role::Actor, &prompts, &[2; V]).unwrap();
     let start = distribution(start);
     let after = distribution(guided.decode(Role::Actor, &mut cache, &[0, 1, 2]).unwrap());
     let z: f64 = (0..V * V)

@@ -16,7 +16,13 @@ fn run(sampler: SamplerConfig, config: &GenerationConfig, n: u64) -> Vec<Episode
 }
 
 fn config(max_new_tokens: usize, min_new_tokens: usize, stop: u32) -> GenerationConfig {
-    GenerationConfig { max_new_tokens, min_new_tokens, stop_tokens: vec![stop], batch_size: 8 }
+    GenerationConfig {
+        max_new_tokens,
+        min_new_tokens,
+        stop_tokens: vec![stop],
+        batch_size: 8,
+        max_length: None,
+    }
 }
 
 /// The trainer's view: log-probabilities of the response under the policy, read afterwards.

@@ -1,39 +1,144 @@
-use crate::{RunError, write_atomic};
+use crate::{Inputs, RunError, write_atomic};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_path_to_error::Segment;
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
-/// Reads a configuration file.
-///
-/// Types that carry `#[serde(deny_unknown_fields)]` refuse misspelt keys.
-///
-/// # Errors
-/// [`RunError::Io`] if the file cannot be read; [`RunError::Config`] with file, line, column,
-/// field and reason if it does not fit the type.
-pub fn load_toml<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io("read", path))?;
-    let config_error = |field: String, error: toml::de::Error| {
-        let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
-        let message = error.message().to_owned();
-        RunError::Config { path: path.to_path_buf(), line, column, field, message }
-    };
-    let parsed = toml::Deserializer::parse(&text).map_err(|e| config_error(String::new(), e))?;
-    serde_path_to_error::deserialize(parsed).map_err(|error| {
-        let field = error.path().to_string();
-        // At the top level the path is a lone dot.
-        let field = if field == "." { String::new() } else { field };
-        config_error(field, error.into_inner())
-    })
+/// The table of a configuration file that names what the run was given.
+const INPUTS: &str = "inputs";
+/// The key that says which variant a table is.
+const KIND: &str = "kind";
+
+/// The settings of a run and what it was given: the file `config.toml` of its folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunConfig<T> {
+    /// Settings.
+    pub settings: T,
+    /// Model and data files, with their fingerprints: the table `inputs`.
+    pub inputs: Inputs,
 }
 
-/// Writes the configuration that a run really used, defaults included, beside its results.
-///
-/// # Errors
-/// [`RunError::ConfigWrite`] if TOML has no form for the value, [`RunError::Io`].
-pub fn save_toml<T: Serialize>(path: &Path, config: &T) -> Result<(), RunError> {
-    let text = toml::to_string_pretty(config)
-        .map_err(|reason| RunError::ConfigWrite { path: path.to_path_buf(), reason })?;
-    write_atomic(path, text.as_bytes())
+impl<T: Serialize + DeserializeOwned> RunConfig<T> {
+    /// Reads a configuration file over `defaults`: a key changes its own value and no other, in nested
+    /// tables too.
+    ///
+    /// A table with another `kind` than the default's is another variant and replaces it whole. Types that
+    /// carry `#[serde(deny_unknown_fields)]` refuse misspelt keys.
+    ///
+    /// # Errors
+    /// [`RunError::Io`] if the file cannot be read; [`RunError::Config`] with file, line, column,
+    /// field and reason if it does not fit the type.
+    pub fn load(path: &Path, defaults: &T) -> Result<Self, RunError> {
+        let text = fs::read_to_string(path).map_err(RunError::io("read", path))?;
+        let source = Source { path, text: &text };
+        let syntax = |e: toml::de::Error| source.error(e.span(), String::new(), e.message());
+        let mut table: Table = toml::from_str(&text).map_err(syntax)?;
+        let spans = DeTable::parse(&text).map_err(syntax)?.into_inner();
+        let inputs = match table.remove(INPUTS) {
+            Some(inputs) => source.read(&spans, Table::from_iter([(INPUTS.to_owned(), inputs)]))?,
+            None => BTreeMap::<String, Inputs>::new(),
+        };
+        let inputs = inputs.into_values().next().unwrap_or_default();
+        let config_write = |reason| RunError::ConfigWrite { path: path.to_path_buf(), reason };
+        let mut merged = Table::try_from(defaults).map_err(config_write)?;
+        lay_over(&mut merged, table);
+        Ok(Self { settings: source.read(&spans, merged)?, inputs })
+    }
+}
+
+impl<T: Serialize> RunConfig<T> {
+    /// The file's text: settings, defaults included, then inputs. `path` is for the error.
+    ///
+    /// # Errors
+    /// [`RunError::ConfigWrite`] if TOML has no form for a value.
+    pub fn to_toml(&self, path: &Path) -> Result<String, RunError> {
+        let failed = |reason| RunError::ConfigWrite { path: path.to_path_buf(), reason };
+        // Integers above i64 can be written, but not be read into a table again.
+        Table::try_from(&self.settings).map_err(failed)?;
+        let mut text = toml::to_string_pretty(&self.settings).map_err(failed)?;
+        if !self.inputs.is_empty() {
+            let inputs = BTreeMap::from([(INPUTS, &self.inputs)]);
+            text += &format!("\n{}", toml::to_string_pretty(&inputs).map_err(failed)?);
+        }
+        Ok(text)
+    }
+
+    /// Writes the configuration that a run really uses beside its results.
+    ///
+    /// # Errors
+    /// As [`RunConfig::to_toml`], and [`RunError::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), RunError> {
+        write_atomic(path, self.to_toml(path)?.as_bytes())
+    }
+}
+
+/// Puts the values of one table over those of another.
+fn lay_over(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) if !is_other_kind(below, &above) => {
+                lay_over(below, above);
+            }
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
+fn is_other_kind(below: &Table, above: &Table) -> bool {
+    above.get(KIND).is_some_and(|kind| below.get(KIND) != Some(kind))
+}
+
+/// A file, to say where in it something is wrong.
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn read<T: DeserializeOwned>(&self, spans: &DeTable<'_>, table: Table) -> Result<T, RunError> {
+        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+            let keys: Vec<String> = error.path().iter().filter_map(key).collect();
+            let field = error.path().to_string();
+            // At the top level the path is a lone dot.
+            let field = if field == "." { String::new() } else { field };
+            let message = error.inner().message();
+            self.error(span_of(spans, &keys, message), field, message)
+        })
+    }
+
+    fn error(&self, span: Option<Range<usize>>, field: String, message: &str) -> RunError {
+        let (line, column) = position(self.text, span.map_or(0, |span| span.start));
+        let (path, message) = (self.path.to_path_buf(), message.to_owned());
+        RunError::Config { path, line, column, field, message }
+    }
+}
+
+fn key(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Map { key } => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// Where the last of some nested keys stands that the file has: the key itself if it is unknown, else its
+/// value.
+fn span_of(table: &DeTable<'_>, keys: &[String], message: &str) -> Option<Range<usize>> {
+    let (first, rest) = keys.split_first()?;
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == first.as_str())?;
+    match value.get_ref() {
+        DeValue::Table(inner) if !rest.is_empty() => {
+            Some(span_of(inner, rest, message).unwrap_or_else(|| key.span()))
+        }
+        _ if message.starts_with("unknown field") => Some(key.span()),
+        DeValue::Table(_) => Some(key.span()),
+        _ => Some(value.span()),
+    }
 }
 
 /// Line and column of a byte offset, both from 1.

@@ -17,9 +17,9 @@ pub enum RunError {
         /// The operating system's reason.
         reason: std::io::Error,
     },
-    /// A run would overwrite what is there.
+    /// A run would overwrite a result.
     #[error(
-        "run folder `{}` is not empty; choose another, continue that run, or replace it",
+        "run folder `{}` is not empty: it holds the result of an earlier run, which stays",
         path.display()
     )]
     NotEmpty {
@@ -33,6 +33,38 @@ pub enum RunError {
     )]
     NotARunFolder {
         /// The folder.
+        path: PathBuf,
+    },
+    /// Two runs cannot share a folder.
+    #[error("another run is writing to `{}`", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A loop ended before its first step.
+    #[error("{why} before anything was learnt; no weights are saved")]
+    NothingLearnt {
+        /// What ended it.
+        why: String,
+    },
+    /// A loop ended early by a fault, and what it had learnt was saved.
+    #[error("{reason}\nthe last good weights, those {progress}, are in `{}`", path.display())]
+    Kept {
+        /// What went wrong.
+        reason: String,
+        /// How far it came.
+        progress: crate::Steps,
+        /// Where the weights are.
+        path: PathBuf,
+    },
+    /// What was learnt could not be saved.
+    #[error("cannot save the weights {progress} in `{}`: {reason}", path.display())]
+    NotSaved {
+        /// Why.
+        reason: String,
+        /// How far the loop came.
+        progress: crate::Steps,
+        /// Where they should have been.
         path: PathBuf,
     },
     /// A configuration that does not say what its type wants.
@@ -66,6 +98,14 @@ pub enum RunError {
         line: usize,
         /// What the parser says.
         reason: serde_json::Error,
+    },
+    /// An output that would take the place of an input.
+    #[error("`{}` is the same file as `{}`, which is still needed", path.display(), other.display())]
+    SameFile {
+        /// The output.
+        path: PathBuf,
+        /// The other file.
+        other: PathBuf,
     },
     /// A plot without a single finite point.
     #[error("plot `{title}` has no finite point to draw")]
@@ -122,11 +162,23 @@ pub enum RunError {
         /// What the driver's library says, or why it could not be loaded.
         reason: nvml_wrapper::error::NvmlError,
     },
-    /// The handler of Ctrl-C could not be installed.
-    #[error("cannot handle Ctrl-C: {reason}")]
+    /// The handler of a signal could not be installed.
+    #[error("cannot handle signal {signal}: {reason}")]
     StopHandler {
+        /// Its number.
+        signal: i32,
         /// Why.
-        reason: ctrlc::Error,
+        reason: std::io::Error,
+    },
+    /// A setting that cannot be meant.
+    #[error("`{field}` is {value}, but must be {expected}")]
+    Setting {
+        /// Its name.
+        field: String,
+        /// Its value.
+        value: f64,
+        /// The range, in words.
+        expected: &'static str,
     },
 }
 

@@ -1,17 +1,24 @@
 use crate::RunError;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// Present in every run folder, so that nothing else is ever emptied or continued.
+/// Present in every run folder, so that nothing else is ever replaced or continued. A run that is under way
+/// holds a lock on it.
 const MARKER: &str = ".hydralign-run";
+/// In the marker of a folder in which nothing was kept yet: whoever comes next may have it.
+const BEGUN: &str = "begun\n";
+/// In the marker of a folder that holds a result.
+const KEPT: &str = "kept\n";
 /// Ends the name of what is still being written.
 const PARTIAL: &str = "partial";
 /// Ends the name of a folder that is being replaced.
 const PREVIOUS: &str = "previous";
+/// Ends the name of the folder in which a replacement grows.
+const NEW: &str = "new";
 
-/// What to do when the run folder already holds something.
+/// What to do when the run folder already holds a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrite {
     /// Refuse.
@@ -19,51 +26,211 @@ pub enum Overwrite {
     Refuse,
     /// Continue the run that is there; what it left half-written is removed.
     Continue,
-    /// Delete what the run before wrote.
+    /// Write beside it, and take its place when the new result is complete.
     Replace,
 }
 
-/// The folder of one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The folder of one run, which no other run writes to while this value lives.
+///
+/// A run that may replace an earlier result grows in `name.new` and takes the name by [`RunFolder::finish`];
+/// until then, and if it never comes to that, the earlier result stays where it is. A folder in which a run
+/// began and kept nothing is in nobody's way.
+#[derive(Debug)]
 pub struct RunFolder {
+    target: PathBuf,
     path: PathBuf,
+    marker: File,
+}
+
+/// Who may write to a folder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Anybody: it is not there, or empty, or a run began there and kept nothing.
+    Free,
+    /// It holds a run's result.
+    Held,
+    /// It holds what no run wrote.
+    Foreign,
 }
 
 impl RunFolder {
     /// Makes the folder and its parents, or takes over one that a run wrote.
     ///
     /// # Errors
-    /// [`RunError::NotEmpty`] under [`Overwrite::Refuse`], [`RunError::NotARunFolder`] if the
-    /// folder holds files of somebody else, [`RunError::Io`].
+    /// [`RunError::NotEmpty`] under [`Overwrite::Refuse`] if it holds a result,
+    /// [`RunError::NotARunFolder`] if it holds files of somebody else, [`RunError::Busy`] if another run is
+    /// writing to it, [`RunError::Io`] if it cannot be written.
     pub fn create(path: impl Into<PathBuf>, overwrite: Overwrite) -> Result<Self, RunError> {
-        let path = path.into();
-        fs::create_dir_all(&path).map_err(RunError::io("create", &path))?;
-        let entries = entries(&path)?;
-        if !entries.is_empty() {
-            let ours = path.join(MARKER).is_file();
-            match overwrite {
-                Overwrite::Refuse => return Err(RunError::NotEmpty { path }),
-                _ if !ours => return Err(RunError::NotARunFolder { path }),
-                Overwrite::Continue => entries.iter().try_for_each(|e| tidy(e))?,
-                // The marker goes last: a deletion that is cut short can be repeated.
-                Overwrite::Replace => {
-                    entries.iter().filter(|e| !e.ends_with(MARKER)).try_for_each(|e| remove(e))?
-                }
+        let target = with_a_name(path.into())?;
+        bring_back(&target)?;
+        match (state(&target)?, overwrite) {
+            (State::Foreign, _) => Err(RunError::NotARunFolder { path: target }),
+            (State::Held, Overwrite::Refuse) => {
+                drop(Self::open(&target, &target)?); // a run under way is the better reason
+                Err(RunError::NotEmpty { path: target })
+            }
+            (State::Held, Overwrite::Replace) => {
+                drop(Self::open(&target, &target)?);
+                Self::beside(&target)
+            }
+            (State::Free, _) => Self::begin(&target, &target),
+            (State::Held, Overwrite::Continue) => {
+                let folder = Self::open(&target, &target)?;
+                entries(&target)?.iter().try_for_each(|e| tidy(e))?;
+                Ok(folder)
             }
         }
-        write_atomic(&path.join(MARKER), b"")?;
-        Ok(Self { path })
     }
 
-    /// Where it is.
+    /// As [`RunFolder::create`], for a run that may be repeated: the first of `name`, `name-2`, `name-3` …
+    /// that is free, or that holds the `same` run and is then replaced.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn create_numbered(
+        path: impl Into<PathBuf>,
+        same: impl Fn(&Path) -> bool,
+    ) -> Result<Self, RunError> {
+        let path = with_a_name(path.into())?;
+        let mut number = 1u64;
+        loop {
+            let candidate = numbered(&path, number);
+            bring_back(&candidate)?;
+            let overwrite = match state(&candidate)? {
+                State::Free => Some(Overwrite::Refuse),
+                State::Held if same(&candidate) => Some(Overwrite::Replace),
+                _ => None,
+            };
+            match overwrite.map(|overwrite| Self::create(&candidate, overwrite)) {
+                None | Some(Err(RunError::Busy { .. })) => number += 1,
+                Some(other) => return other,
+            }
+        }
+    }
+
+    /// A folder beside a result, of which nothing is touched.
+    fn beside(target: &Path) -> Result<Self, RunError> {
+        let mut number = 1u64;
+        loop {
+            let path = numbered(&beside(target, NEW), number);
+            match state(&path)? {
+                State::Free => match Self::begin(target, &path) {
+                    Err(RunError::Busy { .. }) => number += 1,
+                    other => return other,
+                },
+                _ => number += 1,
+            }
+        }
+    }
+
+    fn begin(target: &Path, path: &Path) -> Result<Self, RunError> {
+        fs::create_dir_all(path).map_err(RunError::io("create", path))?;
+        let folder = Self::open(target, path)?;
+        entries(path)?.iter().try_for_each(|e| tidy(e))?;
+        folder.mark(BEGUN)?;
+        Ok(folder)
+    }
+
+    /// Locks a folder against other runs, where the file system has locks.
+    fn open(target: &Path, path: &Path) -> Result<Self, RunError> {
+        let marker = path.join(MARKER);
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(&marker);
+        let file = file.map_err(RunError::io("write", &marker))?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(RunError::Busy { path: path.to_owned() });
+        }
+        Ok(Self { target: target.to_owned(), path: path.to_owned(), marker: file })
+    }
+
+    fn mark(&self, text: &str) -> Result<(), RunError> {
+        let mut file = &self.marker;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .map_err(RunError::io("write", &self.path.join(MARKER)))
+    }
+
+    /// Where the run writes now.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the result is after [`RunFolder::finish`].
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Where a file of that name is, or would be.
     pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
+
+    /// Where a result of that name goes. From now on the folder holds something that is worth keeping.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn result(&self, name: impl AsRef<Path>) -> Result<PathBuf, RunError> {
+        self.mark(KEPT)?;
+        Ok(self.path.join(name))
+    }
+
+    /// The result is complete: it takes the place of the earlier one, if there is one. Returns where it is.
+    ///
+    /// # Errors
+    /// [`RunError::Io`]; both results are there then.
+    pub fn finish(self) -> Result<PathBuf, RunError> {
+        let Self { target, path, marker } = self;
+        drop(marker);
+        if path != target {
+            sync_tree(&path)?;
+            replace_dir(&path, &target)?;
+        }
+        Ok(target)
+    }
+}
+
+/// A path whose last part is a name, so that another name can stand beside it.
+fn with_a_name(path: PathBuf) -> Result<PathBuf, RunError> {
+    let plain: PathBuf = path.components().collect();
+    if plain.file_name().is_some() {
+        return Ok(plain);
+    }
+    fs::canonicalize(&path).map_err(RunError::io("find", &path))
+}
+
+fn state(path: &Path) -> Result<State, RunError> {
+    if !path.exists() {
+        return Ok(State::Free);
+    }
+    let marker = path.join(MARKER);
+    let others = entries(path)?.iter().any(|entry| *entry != marker);
+    Ok(match fs::read_to_string(&marker) {
+        Ok(text) if text == BEGUN || !others => State::Free,
+        Ok(_) => State::Held,
+        Err(_) if others => State::Foreign,
+        Err(_) => State::Free,
+    })
+}
+
+/// A power failure between the two renames of a replacement has left the name empty.
+fn bring_back(path: &Path) -> Result<(), RunError> {
+    let previous = beside(path, PREVIOUS);
+    match !path.exists() && previous.join(MARKER).is_file() {
+        true => fs::rename(&previous, path).map_err(RunError::io("bring back", path)),
+        false => Ok(()),
+    }
+}
+
+/// `name`, `name-2`, `name-3` …
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let mut name = OsString::from(path);
+    name.push(format!("-{number}"));
+    PathBuf::from(name)
 }
 
 /// Writes a file so that its path holds the old content or the new, and never a part.
@@ -86,7 +253,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 
 /// Writes a folder so that its path holds the old content or the new, and never a part.
 ///
-/// `build` fills `name.partial`, which takes the name when all its files have reached the disk.
+/// `build` fills `name.partial`, beside it, which takes the name when all its files have reached the disk.
 /// A folder that is there is set aside as `name.previous` for the moment between two renames;
 /// [`RunFolder::create`] with [`Overwrite::Continue`] brings it back if the power fails there.
 ///
@@ -98,7 +265,7 @@ pub fn write_dir_atomic<E: From<RunError>>(
 ) -> Result<(), E> {
     let partial = beside(path, PARTIAL);
     remove(&partial)?;
-    fs::create_dir(&partial).map_err(RunError::io("create", &partial))?;
+    fs::create_dir_all(&partial).map_err(RunError::io("create", &partial))?;
     let written = build(&partial)
         .and_then(|()| Ok(sync_tree(&partial)?))
         .and_then(|()| Ok(replace_dir(&partial, path)?));
@@ -114,7 +281,10 @@ fn replace_dir(partial: &Path, path: &Path) -> Result<(), RunError> {
         remove(&previous)?;
         fs::rename(path, &previous).map_err(RunError::io("set aside", path))?;
     }
-    fs::rename(partial, path).map_err(RunError::io("write", path))?;
+    if let Err(reason) = fs::rename(partial, path) {
+        let _ = fs::rename(&previous, path); // the first error is the one to report
+        return Err(RunError::io("write", path)(reason));
+    }
     sync_parent(path)?;
     remove(&previous)
 }

@@ -1,3 +1,4 @@
+use crate::RunError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -54,6 +55,18 @@ impl Schedule {
         Self { peak, decay: Decay::Linear, warmup: 0 }
     }
 
+    /// Checks the peak: a finite number, not negative, and not so large that weights could overflow.
+    ///
+    /// # Errors
+    /// [`RunError::Setting`].
+    pub fn validate(&self) -> Result<(), RunError> {
+        let (field, value) = ("peak".to_owned(), self.peak);
+        match (0.0..=1e20).contains(&value) {
+            true => Ok(()),
+            false => Err(RunError::Setting { field, value, expected: "between 0 and 1e20" }),
+        }
+    }
+
     /// The learning rate of `step`, from 1, of `steps`. After the last step it stays where the
     /// decay ends: zero, or the peak of a constant rate.
     pub fn lr(&self, step: usize, steps: usize) -> f64 {
@@ -68,5 +81,10 @@ impl Schedule {
             Decay::Cosine => (1.0 + (PI * progress).cos()) / 2.0,
         };
         self.peak * share
+    }
+
+    /// The highest learning rate of so many steps: below the peak where the warm-up takes them all.
+    pub fn highest(&self, steps: usize) -> f64 {
+        self.lr(steps.min(self.warmup + 1), steps)
     }
 }

@@ -1,6 +1,6 @@
 //! Configuration files: what is wrong, where, and in which field.
 
-use hydralign_runs::{load_toml, save_toml};
+use hydralign_runs::{Input, RunConfig};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -29,7 +29,7 @@ fn error_of(text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     fs::write(&path, text).unwrap();
-    let error = load_toml::<Recipe>(&path).unwrap_err().to_string();
+    let error = RunConfig::load(&path, &Recipe::default()).unwrap_err().to_string();
     error.replace(&format!("{}/", folder.path().display()), "")
 }
 
@@ -52,7 +52,10 @@ fn errors_name_file_line_column_and_field() {
             "steps = -1\n[ppo]\n",
             "run.toml:1:9: in `steps`: invalid value: integer `-1`, expected usize",
         ),
-        ("[ppo]\n", "run.toml:1:1: missing field `steps`"),
+        (
+            "steps = 5\n[inputs.model]\npath = \"m\"\nfingerprint = 3\n",
+            "run.toml:4:15: in `inputs.model.fingerprint`: invalid type: integer `3`, expected a string",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(error_of(text), expected, "for {text:?}");
@@ -71,7 +74,7 @@ fn syntax_errors_have_a_place_too() {
 fn a_missing_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none.toml");
-    let text = load_toml::<Recipe>(&path).unwrap_err().to_string();
+    let text = RunConfig::load(&path, &Recipe::default()).unwrap_err().to_string();
     assert!(text.starts_with(&format!("cannot read `{}`: ", path.display())), "{text}");
 }
 
@@ -80,18 +83,67 @@ fn the_effective_configuration_holds_the_defaults_and_loads_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     fs::write(&path, "steps = 5\n[ppo]\nkl_coef = 0.1\n").unwrap();
-    let recipe: Recipe = load_toml(&path).unwrap();
+    let mut config = RunConfig::load(&path, &Recipe::default()).unwrap();
+    let input = Input { path: "data/*.jsonl".into(), fingerprint: "0a".into() };
+    config.inputs.insert("prompts".into(), input);
     let saved = folder.path().join("effective.toml");
-    save_toml(&saved, &recipe).unwrap();
+    config.save(&saved).unwrap();
     assert!(fs::read_to_string(&saved).unwrap().contains("clip_range = 0.2"));
-    assert_eq!(load_toml::<Recipe>(&saved).unwrap(), recipe);
+    assert_eq!(RunConfig::load(&saved, &Recipe::default()).unwrap(), config);
+}
+
+/// The defaults are those of the program, not of the nested type.
+#[test]
+fn a_key_of_a_nested_table_leaves_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let ours = || Recipe { steps: 7, ppo: Ppo { kl_coef: 0.9, clip_range: 0.8 } };
+    fs::write(&path, "[ppo]\nkl_coef = 1\n").unwrap();
+    let read = RunConfig::load(&path, &ours()).unwrap().settings;
+    assert_eq!(read, Recipe { ppo: Ppo { kl_coef: 1.0, ..ours().ppo }, ..ours() });
+    fs::write(&path, "").unwrap();
+    assert_eq!(RunConfig::load(&path, &ours()).unwrap().settings, ours());
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Kl {
+    Fixed { coef: f64 },
+    Adaptive { initial: f64, target: f64 },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct WithKl {
+    kl: Kl,
+}
+
+#[test]
+fn another_kind_replaces_a_table_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let read = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let ours = WithKl { kl: Kl::Adaptive { initial: 0.5, target: 6.0 } };
+        RunConfig::load(&path, &ours).map(|config| config.settings.kl)
+    };
+    assert_eq!(read("[kl]\ntarget = 3.0\n").unwrap(), Kl::Adaptive { initial: 0.5, target: 3.0 });
+    let same = read("[kl]\nkind = \"adaptive\"\ntarget = 3.0\n").unwrap();
+    assert_eq!(same, Kl::Adaptive { initial: 0.5, target: 3.0 });
+    let other = read("[kl]\nkind = \"fixed\"\ncoef = 0.1\n").unwrap();
+    assert_eq!(other, Kl::Fixed { coef: 0.1 });
+    let text = read("[kl]\nkind = \"fixed\"\n").unwrap_err().to_string();
+    assert!(text.contains("run.toml:1:2") && text.contains("missing field `coef`"), "{text}");
 }
 
 #[test]
 fn what_toml_cannot_hold_is_refused_and_not_half_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
-    let text = save_toml(&path, &u64::MAX).unwrap_err().to_string();
+    let config = RunConfig {
+        settings: Recipe { steps: usize::MAX, ..Recipe::default() },
+        ..RunConfig::default()
+    };
+    let text = config.save(&path).unwrap_err().to_string();
     assert!(text.starts_with(&format!("cannot write `{}` as TOML: ", path.display())), "{text}");
     assert!(!path.exists());
 }

@@ -14,29 +14,94 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A run that saves one result.
+fn run(path: &Path, overwrite: Overwrite, text: &str) -> Result<RunFolder, RunError> {
+    let folder = RunFolder::create(path, overwrite)?;
+    write_atomic(&folder.file("metrics.jsonl"), b"x")?;
+    write_atomic(&folder.result("model")?, text.as_bytes())?;
+    Ok(folder)
+}
+
+fn model(path: &Path) -> String {
+    fs::read_to_string(path.join("model")).unwrap()
+}
+
 #[test]
-fn a_run_is_not_overwritten_by_accident() {
+fn a_result_is_not_overwritten_by_accident() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("runs/a");
-    let folder = RunFolder::create(&path, Overwrite::Refuse).unwrap();
-    write_atomic(&folder.file("metrics.jsonl"), b"x").unwrap();
-
+    assert_eq!(run(&path, Overwrite::Refuse, "one").unwrap().finish().unwrap(), path);
     let error = RunFolder::create(&path, Overwrite::Refuse).unwrap_err();
     assert!(matches!(error, RunError::NotEmpty { .. }));
-    let text = format!(
-        "run folder `{}` is not empty; choose another, continue that run, or replace it",
-        path.display()
-    );
-    assert_eq!(error.to_string(), text);
+    assert!(error.to_string().contains("is not empty"), "{error}");
 
-    RunFolder::create(&path, Overwrite::Continue).unwrap();
-    assert_eq!(names(&path), ["metrics.jsonl"]);
-    RunFolder::create(&path, Overwrite::Replace).unwrap();
-    assert_eq!(names(&path), Vec::<String>::new());
-    // Still a run folder: it may be replaced again, and is still guarded.
-    write_atomic(&folder.file("a"), b"").unwrap();
-    RunFolder::create(&path, Overwrite::Replace).unwrap();
-    assert!(RunFolder::create(&path, Overwrite::Refuse).is_err());
+    drop(RunFolder::create(&path, Overwrite::Continue).unwrap());
+    assert_eq!(names(&path), ["metrics.jsonl", "model"]);
+}
+
+#[test]
+fn a_result_stays_until_its_replacement_is_complete() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    run(&path, Overwrite::Refuse, "one").unwrap().finish().unwrap();
+    // A run that fails before it keeps anything is not in the way of the next.
+    drop(RunFolder::create(&path, Overwrite::Replace).unwrap());
+    let two = run(&path, Overwrite::Replace, "two").unwrap();
+    assert_eq!(two.path(), root.path().join("a.new"));
+    assert_eq!((model(&path), model(two.path())), ("one".into(), "two".into()));
+    // One that is stopped keeps what it has, and the next goes elsewhere.
+    drop(two);
+    let three = run(&path, Overwrite::Replace, "three").unwrap();
+    assert_eq!(three.path(), root.path().join("a.new-2"));
+    assert_eq!(three.finish().unwrap(), path);
+    assert_eq!(model(&path), "three");
+    assert_eq!(names(root.path()), ["a", "a.new"]);
+    assert!(RunFolder::create(&path, Overwrite::Refuse).is_err(), "it is guarded again");
+}
+
+#[test]
+fn a_folder_in_which_nothing_was_kept_is_free_and_one_in_use_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    let first = RunFolder::create(&path, Overwrite::Refuse).unwrap();
+    write_atomic(&first.file("config.toml"), b"x").unwrap();
+    for overwrite in [Overwrite::Refuse, Overwrite::Replace, Overwrite::Continue] {
+        let error = RunFolder::create(&path, overwrite).unwrap_err();
+        assert!(matches!(error, RunError::Busy { .. }), "{error}");
+    }
+    drop(first);
+    let second = RunFolder::create(&path, Overwrite::Refuse).unwrap();
+    assert_eq!(second.path(), path);
+    second.result("model").unwrap();
+    assert!(matches!(RunFolder::create(&path, Overwrite::Replace), Err(RunError::Busy { .. })));
+}
+
+#[test]
+fn a_power_failure_between_two_renames_loses_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    run(&path, Overwrite::Refuse, "one").unwrap();
+    fs::rename(&path, root.path().join("a.previous")).unwrap();
+    assert!(matches!(RunFolder::create(&path, Overwrite::Refuse), Err(RunError::NotEmpty { .. })));
+    assert_eq!(model(&path), "one");
+}
+
+#[test]
+fn a_run_that_may_be_repeated_replaces_itself_and_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    let begin = |text: &'static str| {
+        let same = move |p: &Path| fs::read_to_string(p.join("config")).is_ok_and(|t| t == text);
+        let folder = RunFolder::create_numbered(&path, same).unwrap();
+        write_atomic(&folder.file("config"), text.as_bytes()).unwrap();
+        folder.result("model").unwrap();
+        folder.finish().unwrap()
+    };
+    assert_eq!(begin("x"), path);
+    assert_eq!(begin("y"), root.path().join("a-2"));
+    assert_eq!(begin("x"), path);
+    assert_eq!(begin("y"), root.path().join("a-2"));
+    assert_eq!(names(root.path()), ["a", "a-2"]);
 }
 
 #[test]
@@ -53,7 +118,7 @@ fn a_foreign_folder_is_never_emptied_or_continued() {
 #[test]
 fn continuing_removes_what_a_crash_left_half_written() {
     let root = tempfile::tempdir().unwrap();
-    RunFolder::create(root.path(), Overwrite::Refuse).unwrap();
+    RunFolder::create(root.path(), Overwrite::Refuse).unwrap().result("x").unwrap();
     let file = |name: &str| root.path().join(name);
     fs::write(file("config.toml"), b"whole").unwrap();
     fs::write(file("config.toml.partial"), b"ha").unwrap();

@@ -33,6 +33,20 @@ fn schedules_are_those_of_torch_and_transformers() {
 }
 
 #[test]
+fn the_highest_rate_is_below_the_peak_where_the_warm_up_has_no_end() {
+    for decay in [Decay::Constant, Decay::Linear, Decay::Cosine] {
+        let schedule = Schedule { peak: 1.0, decay, warmup: 10 };
+        assert_eq!(schedule.highest(1), 1.0 / 11.0);
+        assert_eq!(schedule.highest(10), 10.0 / 11.0);
+        assert_eq!(schedule.highest(11), 1.0);
+        for steps in [1, 5, 10, 11, 12, 40] {
+            let rates = (1..=steps).map(|step| schedule.lr(step, steps));
+            assert_eq!(rates.fold(0.0, f64::max), schedule.highest(steps), "{decay:?} {steps}");
+        }
+    }
+}
+
+#[test]
 fn a_schedule_learns_in_every_step_and_never_above_its_peak() {
     for decay in [Decay::Constant, Decay::Linear, Decay::Cosine] {
         for warmup in 0..12 {

@@ -72,9 +72,13 @@ fn comes(lines: &mut BufReader<ChildStderr>, wanted: &str) -> bool {
     lines.by_ref().lines().map_while(Result::ok).any(|line| line == wanted)
 }
 
-fn interrupt(child: &Child) {
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
+}
+
+fn interrupt(child: &Child) {
+    send(child, "-INT");
 }
 
 #[test]
@@ -104,18 +108,42 @@ fn the_second_ctrl_c_ends_the_process() {
 }
 
 #[test]
-fn a_run_starts_where_signals_are_ignored() {
+fn a_second_signal_of_another_kind_ends_it_too_but_a_terminal_may_hang_up_twice() {
+    let this = "a_second_signal_of_another_kind_ends_it_too_but_a_terminal_may_hang_up_twice";
     if env::var_os(CHILD).is_some() {
-        return assert!(!stop_on_ctrl_c().unwrap().is_stopped());
+        return stubborn();
     }
-    let status = Command::new("nohup")
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "a_run_starts_where_signals_are_ignored"])
-        .env(CHILD, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let (mut child, mut lines) = start(this);
+    assert!(comes(&mut lines, "ready"));
+    send(&child, "-HUP");
+    assert!(comes(&mut lines, "asked"));
+    send(&child, "-HUP");
+    sleep(Duration::from_millis(100));
+    assert!(child.try_wait().unwrap().is_none());
+    send(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// `nohup` ignores SIGHUP, `&` in a script SIGINT: the others ask all the same.
+#[test]
+fn only_the_ignored_signal_stays_ignored() {
+    if env::var_os(CHILD).is_some() {
+        return polite();
+    }
+    for (ignored, asks) in [("HUP", "-TERM"), ("INT", "-TERM"), ("TERM", "-INT")] {
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(format!("--ignore-signal={ignored}"));
+        command.arg(env::current_exe().unwrap());
+        command.args(["--exact", "only_the_ignored_signal_stays_ignored", "--nocapture"]);
+        command.env(CHILD, "1").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        assert!(comes(&mut lines, "ready"));
+        send(&child, &format!("-{ignored}"));
+        sleep(Duration::from_millis(100));
+        assert!(child.try_wait().unwrap().is_none(), "{ignored} stays ignored");
+        send(&child, asks);
+        assert!(comes(&mut lines, "tidied"), "{asks} is handled where {ignored} is ignored");
+        assert!(child.wait().unwrap().success());
+    }
 }

@@ -89,7 +89,7 @@ fn generate(bank: &ModelBank, shape: &ModelShape, rows: usize) -> Result<Timing,
     let prompt = [0; TOKENS];
     let prompts = vec![&prompt[..]; rows];
     let began = Instant::now();
-    let (mut cache, mut logits) = bank.prefill(Role::Actor, &prompts, TOKENS)?;
+    let (mut cache, mut logits) = bank.prefill(Role::Actor, &prompts, &vec![TOKENS; rows])?;
     for _ in 1..TOKENS {
         logits = bank.decode(Role::Actor, &mut cache, &vec![0; rows])?;
     }

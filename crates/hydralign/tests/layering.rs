@@ -8,15 +8,16 @@ use std::process::Command;
 
 /// Every crate and the crates that it may use, from the bottom up: a crate may use only
 /// crates above its own line.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
+    ("hydralign-json", &[]),
     ("hydralign-placement", &[]),
     ("hydralign-advantage", &[]),
-    ("hydralign-families", &["placement"]),
+    ("hydralign-families", &["json", "placement"]),
     ("hydralign-memory", &["placement", "families"]),
     ("hydralign-core", &["placement"]),
     ("hydralign-kernels", &["core"]),
-    ("hydralign-models", &["placement", "families", "core", "kernels"]),
-    ("hydralign-data", &["core"]),
+    ("hydralign-models", &["json", "placement", "families", "core", "kernels"]),
+    ("hydralign-data", &["json", "core"]),
     ("hydralign-rewards", &["core", "data"]),
     ("hydralign-rollout", &["core", "kernels"]),
     ("hydralign-algorithms", &["placement", "advantage", "core", "rollout", "kernels"]),
@@ -29,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 /// What a program may use.
 const EVERY_LIBRARY: &[&str] = &[
     "hydralign",
+    "json",
     "placement",
     "advantage",
     "families",
@@ -44,8 +46,13 @@ const EVERY_LIBRARY: &[&str] = &[
 ];
 
 /// Crates that build without a tensor library.
-const WITHOUT_BURN: [&str; 4] =
-    ["hydralign-placement", "hydralign-families", "hydralign-memory", "hydralign-advantage"];
+const WITHOUT_BURN: [&str; 5] = [
+    "hydralign-json",
+    "hydralign-placement",
+    "hydralign-families",
+    "hydralign-memory",
+    "hydralign-advantage",
+];
 
 /// Features of burn that enable a device.
 const BACKENDS: [&str; 13] = [

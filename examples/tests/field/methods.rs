@@ -1,1 +1,148 @@
 //! Methods and their flags.
+
+use crate::runs::put_reward;
+use crate::sandbox::Sandbox;
+use crate::table::{equal, names};
+use hydralign::burn::tensor::Device;
+use hydralign::models::load_checkpoint;
+use serde_json::Value;
+
+/// The first row that `generate` wrote.
+fn first_row(folder: &Sandbox, name: &str) -> Value {
+    serde_json::from_str(folder.read(name).lines().next().unwrap()).unwrap()
+}
+
+#[test]
+fn runs_07_mismatched_rows_are_cut_to_the_context() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/07", "07");
+    let said = folder.good("kto", "--model base --labels 07/labels.jsonl --out out");
+    names("runs/07", "mismatched rows beyond the context: trains", &["saved in"], &said);
+}
+
+#[test]
+fn runs_08_the_length_of_a_row_is_its_own() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/08", "08");
+    let flags = "--model base --max-new-tokens 40 --ignore-eos --greedy";
+    folder.good("generate", &format!("{flags} --input 08/two.jsonl --out two.jsonl"));
+    folder.good("generate", &format!("{flags} --input 08/alone.jsonl --out alone.jsonl"));
+    let (together, alone) = (first_row(&folder, "two.jsonl"), first_row(&folder, "alone.jsonl"));
+    let tokens = |row: &Value| row["tokens"].as_array().unwrap().len();
+    equal("runs/08", "tokens beside a long prompt", 40, tokens(&together));
+    equal("runs/08", "the same tokens as alone", &alone["tokens"], &together["tokens"]);
+    equal("runs/08", "the same end as alone", &alone["finish"], &together["finish"]);
+    let text = folder.read("two.jsonl");
+    let long: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    equal("runs/08", "the long prompt gets what is left of the context", 11, tokens(&long));
+    equal("runs/08", "and ends there", "length", long["finish"].as_str().unwrap());
+}
+
+#[test]
+fn runs_10_kto_skips_no_row_and_says_what_labels_weigh() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/10", "10");
+    let run = "--model base --labels 10/labels.jsonl";
+    let said = folder.refused("kto", &format!("{run} --minibatch 1 --out one"));
+    names("runs/10", "a minibatch of one is refused", &["--minibatch", "at least 2"], &said);
+    equal("runs/10", "and nothing is saved", false, folder.path().join("one/model").exists());
+    // Three rows in twos: the one that is left over joins the others.
+    let said = folder.good("kto", &format!("{run} --minibatch 2 --out two"));
+    names("runs/10", "a left-over row joins a minibatch", &["saved in"], &said);
+    names("runs/10", "one label only is said", &["same label"], &said);
+    let rows = folder.read("10/labels.jsonl").replacen("true", "false", 1);
+    folder.write("uneven.jsonl", &rows);
+    let said = folder.good("kto", "--model base --labels uneven.jsonl --out uneven");
+    names(
+        "runs/10",
+        "labels out of balance are said",
+        &["2.00 times", "--desirable-weight"],
+        &said,
+    );
+    let weighed = "--model base --labels uneven.jsonl --desirable-weight 0.5 --out even";
+    let said = folder.good("kto", weighed);
+    equal("runs/10", "weights that balance them are not", false, said.contains("times the others"));
+    names(
+        "runs/10",
+        "the weight is saved",
+        &["desirable_weight = 0.5"],
+        &folder.read("even/config.toml"),
+    );
+}
+
+#[test]
+fn a_flag_without_an_effect_is_refused() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/pairs3.jsonl", "pairs.jsonl");
+    for (program, flags, flag) in [
+        ("grpo", "--method dapo --kl 0.2", "--kl"),
+        ("grpo", "--method rloo --clip-high 0.3", "--clip-high"),
+        ("grpo", "--method grpo --gamma 0.9", "--gamma"),
+        ("grpo", "--method grpo --sampling-rounds 3", "--sampling-rounds"),
+        ("grpo", "--model base --preferences pairs.jsonl", "--preferences"),
+        ("spr", "--model base --preferences pairs.jsonl", "--preferences"),
+        ("best_of_n", "--model base --preferences pairs.jsonl", "--preferences"),
+        ("best_of_n", "--train-prompts 8", "--train"),
+        ("dpo", "--loss ipo --label-smoothing 0.1", "--label-smoothing"),
+        ("dpo", "--loss dpo --gamma-beta-ratio 1", "--gamma-beta-ratio"),
+        ("dpo", "--loss simpo --frozen-dtype bf16", "--frozen-dtype"),
+        ("dpo", "--loss cpo --reference-free", "--reference-free"),
+        ("kto", "--model base --labels x.jsonl --preferences pairs.jsonl", "--preferences"),
+        ("generate", "--model base --prompt x --greedy --top-k 3", "--top-k"),
+    ] {
+        let said = folder.refused(program, flags);
+        names("own: flags", &format!("{program} {flags}"), &[flag], &said);
+    }
+}
+
+#[test]
+fn a_setting_out_of_range_is_refused() {
+    let folder = Sandbox::new();
+    for (program, flags, words) in [
+        ("grpo", "--method rloo --minibatches 2", "without a ratio"),
+        ("grpo", "--method remax --epochs 2", "without a ratio"),
+        ("grpo", "--samples 1", "--samples must be at least 2"),
+        ("grpo", "--temperature 0", "--temperature"),
+        ("grpo", "--clip-low 1.5", "surrogate.low"),
+        ("dpo", "--label-smoothing 0.5", "below 1/2"),
+        ("dpo", "--loss cpo --nll-weight=-1", "--nll-weight"),
+        ("kto", "--undesirable-weight 0", "undesirable_weight"),
+        ("kto", "--beta nan", "beta"),
+    ] {
+        let said = folder.refused(program, flags);
+        names("own: ranges", &format!("{program} {flags}"), &[words], &said);
+    }
+}
+
+#[test]
+fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/prompts25.jsonl", "prompts.jsonl");
+    put_reward(&folder);
+    let run = "--model base --reward reward --prompts prompts.jsonl --iterations 1 \
+        --prompts-per-iteration 2 --samples 2 --max-new-tokens 4";
+    let weights = |name: &str| {
+        let path = folder.path().join(name);
+        load_checkpoint(&path, &Device::flex()).unwrap().fingerprint()
+    };
+    // So cold that the responses to a prompt are one, and their scores equal.
+    for (method, words) in [
+        ("dr-grpo", ["100 % of groups equal", "no step"]),
+        ("grpo", ["100 % of groups equal", "no step"]),
+        ("dapo", ["in any round", "no step"]),
+    ] {
+        let said = folder
+            .good("grpo", &format!("{run} --method {method} --temperature 0.001 --out {method}"));
+        names("own: no signal", method, &words, &said);
+        let same = weights("base") == weights(&format!("{method}/model"));
+        equal("own: no signal", &format!("{method}: the weights stay"), true, same);
+    }
+    let said = folder.good("grpo", &format!("{run} --method dapo --temperature 3 --out warm"));
+    names(
+        "own: no signal",
+        "dapo with groups that differ",
+        &["of groups equal", "saved in"],
+        &said,
+    );
+    equal("own: no signal", "learns", false, weights("base") == weights("warm/model"));
+}

@@ -1,1 +1,472 @@
 //! Run folders, signals and settings.
+#![cfg(unix)]
+
+use crate::sandbox::Sandbox;
+use crate::table::{equal, names};
+use hydralign::burn::tensor::Device;
+use hydralign::models::{
+    ModelBank, SaveOptions, copy_companions, load_adapter, load_checkpoint, save_checkpoint,
+};
+use hydralign::prelude::*;
+use hydralign::runs::RunConfig;
+use hydralign_examples::base_model_dir;
+use hydralign_examples::recipe::Recipe;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use toml::{Table, Value};
+
+const DATA: &str = "--model base --preferences pairs3.jsonl";
+
+/// The shipped base model and the data of these situations.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.put_shipped("base");
+    for name in ["pairs3.jsonl", "pairs40.jsonl", "prompts25.jsonl", "tiny.toml"] {
+        sandbox.put(&format!("runs/{name}"), name);
+    }
+    sandbox
+}
+
+fn there(sandbox: &Sandbox, path: &str) -> bool {
+    sandbox.path().join(path).exists()
+}
+
+/// A reward model: the base with a head of small numbers.
+pub(crate) fn put_reward(sandbox: &Sandbox) {
+    let base = load_checkpoint(&base_model_dir(), &Device::flex()).unwrap();
+    let lora = LoraShape::default();
+    let bank = ModelBank::new(&Placement::reward_model(), &Start::joint(&base), &lora, 1).unwrap();
+    let model = bank.checkpoint(Role::Reward).unwrap();
+    let dir = sandbox.path().join("reward");
+    save_checkpoint(&dir, &model.trunk, model.reward_head.as_ref(), &SaveOptions::default())
+        .unwrap();
+    copy_companions(&base_model_dir(), &dir).unwrap();
+}
+
+/// A program that signals reach, but for one that it is started to ignore, as by `nohup` or `&`.
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(sandbox: &Sandbox, ignored: Option<&str>, name: &str, args: &str) -> Self {
+        let tests = std::env::current_exe().unwrap();
+        let program = tests.parent().unwrap().with_file_name("examples").join(name);
+        let log = sandbox.path().join("log.txt");
+        let out = File::create(&log).unwrap();
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM");
+        command.args(ignored.map(|signal| format!("--ignore-signal={signal}")));
+        command.arg(program).args(args.split_whitespace()).current_dir(sandbox.path());
+        command.stdin(Stdio::null()).stderr(out.try_clone().unwrap()).stdout(out);
+        Self { child: command.spawn().unwrap(), log }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until a file of the run holds a text.
+    fn wait_for(&mut self, file: &Path, text: &str) {
+        let began = Instant::now();
+        while !fs::read_to_string(file).unwrap_or_default().contains(text) {
+            assert!(began.elapsed() < Duration::from_secs(120), "{text}: {}", self.said());
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "ended before {text}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn send(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success()
+        );
+    }
+
+    /// The exit status and what was said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.said())
+    }
+}
+
+fn loads(sandbox: &Sandbox, path: &str) -> bool {
+    load_checkpoint(&sandbox.path().join(path), &Device::flex()).is_ok()
+}
+
+#[test]
+fn runs_01_a_command_that_fails_leaves_the_result_before_it() {
+    let sandbox = sandbox();
+    sandbox.good("dpo", DATA);
+    let before = fs::read(sandbox.path().join("runs/dpo-0/model/model.safetensors")).unwrap();
+    let said = sandbox.refused("dpo", "--model base --preferences misspelt.jsonl");
+    names("runs/01", "a misspelt file", &["misspelt.jsonl"], &said);
+    let after = fs::read(sandbox.path().join("runs/dpo-0/model/model.safetensors")).unwrap();
+    equal("runs/01", "the model of the run before", true, before == after);
+    let said = sandbox.refused("dpo", "--model base --preferences pairs40.jsonl");
+    names("runs/01", "another data set", &["runs/dpo-0", "--out", "--overwrite"], &said);
+    sandbox.good("dpo", &format!("{DATA} --lr 1e-3 --overwrite"));
+    let after = fs::read(sandbox.path().join("runs/dpo-0/model/model.safetensors")).unwrap();
+    equal("runs/01", "replaced when asked", false, before == after);
+    equal("runs/01", "nothing is left beside it", false, there(&sandbox, "runs/dpo-0.new"));
+}
+
+#[test]
+fn runs_01_measuring_removes_no_model() {
+    let sandbox = sandbox();
+    put_reward(&sandbox);
+    let args = "--model base --reward reward --prompts prompts25.jsonl --n 2 --max-new-tokens 4";
+    sandbox.good("best_of_n", &format!("{args} --train"));
+    equal("runs/01", "trained", true, loads(&sandbox, "runs/best_of_n-0/model"));
+    sandbox.good("best_of_n", args);
+    equal("runs/01", "after measuring", true, loads(&sandbox, "runs/best_of_n-0/model"));
+}
+
+#[test]
+fn runs_01_three_stages_do_not_replace_another_result() {
+    let sandbox = sandbox();
+    let args = "--config tiny.toml --model base --prompts prompts25.jsonl --preferences";
+    sandbox.good("hydra_rlhf", &format!("{args} pairs40.jsonl"));
+    let said = sandbox.refused("hydra_rlhf", &format!("{args} pairs3.jsonl"));
+    names("runs/01", "three stages", &["runs/hydra_ppo-0", "--out", "--overwrite"], &said);
+    equal("runs/01", "still there", true, there(&sandbox, "runs/hydra_ppo-0/adapters/actor"));
+}
+
+#[test]
+fn runs_02_a_stop_saves_before_it_shows() {
+    let sandbox = sandbox();
+    for (signal, ignored) in [("INT", None), ("TERM", Some("HUP")), ("HUP", Some("INT"))] {
+        let out = format!("out-{signal}");
+        let args = format!(
+            "--model base --preferences pairs40.jsonl --prompts prompts25.jsonl --max-new-tokens 16 --epochs 100000 --out {out}"
+        );
+        let mut run = Running::start(&sandbox, ignored, "dpo", &args);
+        run.wait_for(&run.log.clone(), "preference_loss");
+        run.send(signal);
+        let (code, said) = run.end();
+        equal("runs/02", &format!("{signal}, {ignored:?} ignored: status"), Some(0), code);
+        names("runs/02", "what was saved, and where", &["stopped", &format!("{out}/model")], &said);
+        equal("runs/02", "weights", true, loads(&sandbox, &format!("{out}/model")));
+    }
+}
+
+#[test]
+fn runs_02_other_recipes_save_on_a_stop() {
+    let sandbox = sandbox();
+    put_reward(&sandbox);
+    let labels = sandbox.read("pairs40.jsonl").lines().fold(String::new(), |all, line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let side = |key: &str, label: bool| {
+            serde_json::json!({"prompt": row["prompt"], "completion": row[key], "label": label})
+        };
+        format!("{all}{}\n{}\n", side("chosen", true), side("rejected", false))
+    });
+    sandbox.write("labels.jsonl", &labels);
+    let sampled = "--reward reward --prompts prompts25.jsonl --max-new-tokens 4 --samples 2";
+    let recipes = [
+        (
+            "kto",
+            "--labels labels.jsonl --prompts prompts25.jsonl --epochs 100000 --minibatch 8",
+            "step 20",
+        ),
+        (
+            "grpo",
+            &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"),
+            "iteration 2:",
+        ),
+        (
+            "spr",
+            &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"),
+            "iteration 2:",
+        ),
+    ];
+    for (name, args, sign) in recipes {
+        let args = format!("--model base {args} --out {name}-out");
+        let mut run = Running::start(&sandbox, None, name, &args);
+        run.wait_for(&run.log.clone(), sign);
+        run.send("INT");
+        let (code, said) = run.end();
+        equal("runs/02", &format!("{name}: status"), Some(0), code);
+        names("runs/02", name, &["stopped", "are saved in"], &said);
+        equal("runs/02", "weights", true, loads(&sandbox, &format!("{name}-out/model")));
+    }
+}
+
+#[test]
+fn runs_03_17_a_stop_in_every_stage_keeps_the_weights() {
+    let sandbox = sandbox();
+    let demonstrations = sandbox.read("pairs40.jsonl").lines().fold(String::new(), |all, line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let row = serde_json::json!({"prompt": row["prompt"], "completion": row["chosen"]});
+        format!("{all}{row}\n")
+    });
+    sandbox.write("demonstrations.jsonl", &demonstrations);
+    sandbox.write("sft.toml", "[generation]\nmax_new_tokens = 4\n[sft]\nepochs = 100000\n");
+    sandbox.put("runs/03/long.toml", "ppo.toml").put("runs/17/long.toml", "hydra_sft.toml");
+    let cases = [
+        ("sft", "INT", None, " --demonstrations demonstrations.jsonl", "models/sft"),
+        ("hydra_sft", "INT", None, "", "models/hydra_sft"),
+        ("ppo", "TERM", Some("HUP"), "", "adapters/actor"),
+    ];
+    for (stage, signal, ignored, more, saved) in cases {
+        let args = format!(
+            "--config {stage}.toml --model base --prompts prompts25.jsonl --preferences pairs3.jsonl --out {stage}{more}"
+        );
+        let mut run = Running::start(&sandbox, ignored, "hydra_rlhf", &args);
+        let metrics = sandbox.path().join(stage).join("metrics.jsonl");
+        run.wait_for(&metrics, &format!("{{\"stage\":\"{stage}\",\"step\":2"));
+        run.send(signal);
+        let (code, said) = run.end();
+        let input = if stage == "ppo" { "runs/03" } else { "runs/17" };
+        equal(input, &format!("{signal} in stage {stage}: status"), Some(0), code);
+        names(input, stage, &[&format!("stopped in stage {stage}")], &said);
+        equal(input, saved, true, there(&sandbox, &format!("{stage}/{saved}")));
+    }
+    equal("runs/17", "the joint weights load", true, loads(&sandbox, "hydra_sft/models/hydra_sft"));
+}
+
+#[test]
+fn own_a_stop_before_anything_was_learnt_and_a_stop_of_a_replacement() {
+    let sandbox = sandbox();
+    sandbox.good("dpo", &format!("{DATA} --out OUT"));
+    let before = fs::read(sandbox.path().join("OUT/model/model.safetensors")).unwrap();
+    let args = "--model base --preferences pairs40.jsonl --epochs 100000 --out OUT --overwrite";
+    let mut run = Running::start(&sandbox, None, "dpo", args);
+    run.wait_for(&run.log.clone(), "preference_loss");
+    run.send("INT");
+    let (code, said) = run.end();
+    equal("own: replacement", "status", Some(0), code);
+    names("own: replacement", "where", &["OUT.new/model"], &said);
+    let after = fs::read(sandbox.path().join("OUT/model/model.safetensors")).unwrap();
+    equal("own: replacement", "the complete result stays", true, before == after);
+    let args = "--model base --preferences pairs3.jsonl --prompts prompts25.jsonl --max-new-tokens 50 --out OUT2";
+    let run = Running::start(&sandbox, None, "dpo", args);
+    std::thread::sleep(Duration::from_millis(60));
+    run.send("INT");
+    let (code, said) = run.end();
+    // The signal may come before the handler is there, or after the last step.
+    equal("own: early stop", "no half result", code == Some(0), there(&sandbox, "OUT2/model"));
+    println!("{said}");
+}
+
+#[test]
+fn runs_11_numbers_that_are_not_finite() {
+    let sandbox = sandbox();
+    for (flag, value) in [
+        ("--lr", "nan"),
+        ("--lr", "inf"),
+        ("--lr", "-1"),
+        ("--beta", "nan"),
+        ("--epochs", "0"),
+        ("--minibatch", "0"),
+    ] {
+        let said = sandbox.refused("dpo", &format!("{DATA} {flag}={value} --out OUT"));
+        names("runs/11", &format!("{flag} {value}"), &[flag], &said);
+    }
+    equal("runs/11", "nothing is written", false, there(&sandbox, "OUT"));
+    let args = "--model base --preferences pairs40.jsonl --minibatch 8 --lr 1e10 --out OUT2";
+    let said = sandbox.refused("dpo", args);
+    names("runs/11", "a bad step", &["last good weights", "OUT2/model"], &said);
+    equal("runs/11", "the last good weights are finite", true, loads(&sandbox, "OUT2/model"));
+    for (key, text) in [
+        ("ppo.lr.peak", "[ppo.lr]\npeak = nan\n"),
+        ("optimizer.epsilon", "[optimizer]\nepsilon = 0.0\n"),
+        ("sft.minibatch", "[sft]\nminibatch = 0\n"),
+        ("hydra_sft.loss.ranking_weight", "[hydra_sft.loss]\nranking_weight = inf\n"),
+        ("lora.alpha", "[lora]\nalpha = nan\n"),
+        ("ppo.sampler.temperature", "[ppo.sampler]\ntemperature = 0.0\n"),
+        ("ppo.ppo.kl", "[ppo.ppo.kl]\ncoef = nan\n"),
+        ("evaluation.held_out", "[evaluation]\nheld_out = nan\n"),
+        ("task.preferences", "[task]\npreferences = 0\n"),
+        ("memory_budget", "memory_budget = \"much\"\n"),
+    ] {
+        sandbox.write("bad.toml", text);
+        let said = sandbox.refused("hydra_rlhf", "--config bad.toml --out OUT3");
+        let words: Vec<&str> = key.split('.').filter(|k| *k != "kl").collect();
+        names("runs/11", key, &words, &said);
+    }
+}
+
+/// A file may not grow past a limit here, as on a disk that is full.
+#[test]
+fn own_weights_that_cannot_be_written_are_told_of() {
+    let sandbox = sandbox();
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name("examples").join("dpo");
+    let program = program.display();
+    let command = format!("trap '' XFSZ; ulimit -f 1000; exec {program} {DATA} --out OUT");
+    let output = Command::new("sh").args(["-c", &command]).current_dir(sandbox.path()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    equal("own: full disk", "status", Some(1), output.status.code());
+    names(
+        "own: full disk",
+        "where",
+        &["cannot save the weights after step 1 of 1", "OUT/model"],
+        &said,
+    );
+    equal("own: full disk", "no half result", false, there(&sandbox, "OUT/model"));
+}
+
+#[test]
+fn runs_14_a_failed_start_is_not_in_the_way() {
+    let sandbox = sandbox();
+    sandbox.refused("dpo", "--model base --preferences misspelt.jsonl --out OUT");
+    sandbox.good("dpo", &format!("{DATA} --out OUT"));
+    equal("runs/14", "the corrected command", true, loads(&sandbox, "OUT/model"));
+    let said = sandbox.refused("dpo", &format!("{DATA} --out OUT"));
+    names("runs/14", "the same again", &["is not empty", "--overwrite"], &said);
+    sandbox.write("file", "");
+    let said = sandbox.refused("dpo", &format!("{DATA} --out file/OUT"));
+    names("own: no folder", "said at the start", &["file"], &said);
+    equal("own: no folder", "before training", false, said.contains("preference_loss"));
+}
+
+#[test]
+fn runs_15_16_others_can_read_what_is_saved() {
+    let sandbox = sandbox();
+    let program = std::env::current_exe().unwrap();
+    let program = program.parent().unwrap().with_file_name("examples").join("dpo");
+    let command = format!("umask 022; exec {} {DATA} --out OUT", program.display());
+    let status = Command::new("sh").args(["-c", &command]).current_dir(sandbox.path()).status();
+    assert!(status.unwrap().success());
+    for entry in fs::read_dir(sandbox.path().join("OUT/model")).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        equal("runs/15", &entry.file_name().to_string_lossy(), 0o644, mode);
+    }
+    let args = "--config tiny.toml --model base --prompts prompts25.jsonl --preferences pairs40.jsonl --out RUN";
+    sandbox.good("hydra_rlhf", args);
+    let config: serde_json::Value =
+        serde_json::from_str(&sandbox.read("RUN/adapters/actor/adapter_config.json")).unwrap();
+    let base = PathBuf::from(config["base_model_name_or_path"].as_str().unwrap());
+    equal("runs/16", "found from any folder", true, base.is_absolute() && base.is_dir());
+    let base = load_checkpoint(&base, &Device::flex()).unwrap();
+    let actor = sandbox.path().join("RUN/adapters/actor");
+    let fits = load_adapter(&actor, base.trunk.architecture(), &Device::flex()).is_ok();
+    equal("runs/16", "the adapter fits its base", true, fits);
+}
+
+#[test]
+fn runs_04_one_setting_changes_one_setting() {
+    let sandbox = sandbox();
+    sandbox.put("runs/04/one_setting.toml", "one.toml");
+    let load = |name: &str| {
+        RunConfig::load(&sandbox.path().join(name), &Recipe::default()).unwrap().settings
+    };
+    let (one, ours) = (load("one.toml"), Recipe::default());
+    equal("runs/04", "ppo.ppo.epochs", 2, one.ppo.ppo.epochs);
+    equal("runs/04", "ppo.ppo.micro_batch", 32, one.ppo.ppo.micro_batch);
+    equal("runs/04", "ppo.ppo.kl", ours.ppo.ppo.kl, one.ppo.ppo.kl);
+    equal("runs/04", "lora.rank", 16, one.lora.rank);
+    equal("runs/04", "hydra_sft.loss.ranking_weight", 0.5, one.hydra_sft.loss.ranking_weight);
+}
+
+/// Every key of the saved settings, set alone, changes itself and nothing else.
+#[test]
+fn runs_04_every_key_alone() {
+    let defaults = Table::try_from(Recipe::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.toml");
+    let mut keys = Vec::new();
+    leaves(&defaults, &mut Vec::new(), &mut keys);
+    assert!(keys.len() > 50, "{}", keys.len());
+    for key in keys {
+        let mut expected = defaults.clone();
+        let alone = set(&mut expected, &key);
+        fs::write(&path, toml::to_string(&alone).unwrap()).unwrap();
+        let read = RunConfig::load(&path, &Recipe::default())
+            .unwrap_or_else(|e| panic!("{key:?}: {e}"))
+            .settings;
+        assert_eq!(Table::try_from(read).unwrap(), expected, "{key:?}");
+    }
+    equal("runs/04", "every key alone", true, true);
+}
+
+fn leaves(table: &Table, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    for (key, value) in table {
+        path.push(key.clone());
+        match value {
+            Value::Table(inner) => leaves(inner, path, found),
+            // Another kind is another table: the test of configurations has it.
+            _ if key == "kind" => {}
+            _ => found.push(path.clone()),
+        }
+        path.pop();
+    }
+}
+
+/// Gives a leaf another value that is allowed; returns the file that has it alone.
+fn set(table: &mut Table, key: &[String]) -> Table {
+    let (first, rest) = key.split_first().unwrap();
+    let value = table.get_mut(first).unwrap();
+    if !rest.is_empty() {
+        let inner = set(value.as_table_mut().unwrap(), rest);
+        return Table::from_iter([(first.clone(), Value::Table(inner))]);
+    }
+    *value = match (first.as_str(), &*value) {
+        ("decay", _) => "constant".into(),
+        ("estimator", _) => "k3".into(),
+        ("frozen_dtype", _) => "bf16".into(),
+        ("placement", _) => "ppo".into(),
+        ("on_bad_row", _) => "skip".into(),
+        ("truncate", _) => "drop".into(),
+        ("targets", _) => Value::Array(vec!["query".into()]),
+        (_, Value::Array(_)) => Value::Array(vec![3.into()]),
+        (_, Value::Boolean(on)) => Value::Boolean(!on),
+        (_, Value::Integer(n)) => Value::Integer(n + 1),
+        (_, Value::Float(_)) => Value::Float(0.25),
+        (_, other) => panic!("{key:?} {other:?}"),
+    };
+    Table::from_iter([(first.clone(), value.clone())])
+}
+
+#[test]
+fn runs_04_saved_settings_name_the_inputs_and_repeat_the_run() {
+    let sandbox = sandbox();
+    let args = "--model base --preferences pairs3.jsonl --epochs 2 --loss ipo --beta 0.5";
+    sandbox.good("dpo", &format!("{args} --out OUT"));
+    let text = sandbox.read("OUT/config.toml");
+    let words =
+        ["loss = \"ipo\"", "epochs = 2", "[inputs.model]", "[inputs.preferences]", "fingerprint"];
+    names("runs/04", "the settings of dpo", &words, &text);
+    sandbox.good("dpo", "--config OUT/config.toml --out AGAIN");
+    equal("runs/04", "the same settings", text.clone(), sandbox.read("AGAIN/config.toml"));
+    let weights = |dir: &str| fs::read(sandbox.path().join(dir).join("model/model.safetensors"));
+    equal(
+        "runs/04",
+        "the same weights",
+        true,
+        weights("OUT").unwrap() == weights("AGAIN").unwrap(),
+    );
+    sandbox.good("dpo", "--config OUT/config.toml --beta 0.25 --out OTHER");
+    let other = text.replace("beta = 0.5", "beta = 0.25");
+    equal("runs/04", "a flag overrides its key", other, sandbox.read("OTHER/config.toml"));
+    sandbox.write("bad.toml", "betta = 0.5\n");
+    let said = sandbox.refused("dpo", &format!("{DATA} --config bad.toml"));
+    names("runs/04", "a misspelt key", &["bad.toml", "betta"], &said);
+    sandbox.write("bad.toml", "lr = \"fast\"\n");
+    let said = sandbox.refused("dpo", &format!("{DATA} --config bad.toml"));
+    names("runs/04", "a value of the wrong kind", &["bad.toml", "--lr", "fast"], &said);
+
+    let args =
+        "--config tiny.toml --model base --prompts prompts25.jsonl --preferences pairs3.jsonl";
+    sandbox.good("hydra_rlhf", &format!("{args} --out RUN"));
+    sandbox.put("runs/pairs40.jsonl", "pairs3.jsonl");
+    let said = sandbox.good("hydra_rlhf", "--config RUN/config.toml --out RUN2");
+    names(
+        "runs/04",
+        "an input that has changed",
+        &["preferences `pairs3.jsonl` has changed"],
+        &said,
+    );
+    let (one, two) = (sandbox.read("RUN/config.toml"), sandbox.read("RUN2/config.toml"));
+    let settings = |text: &str| text.split("[inputs").next().unwrap().to_owned();
+    equal("runs/04", "three stages: the same settings", settings(&one), settings(&two));
+    equal("runs/04", "three stages: another fingerprint", false, one == two);
+}

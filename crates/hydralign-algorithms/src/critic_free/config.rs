@@ -94,6 +94,11 @@ impl CriticFreeConfig {
         if let Aggregation::Constant { length } = self.aggregation {
             check_counts(&[("aggregation.length", length)])?;
         }
+        let steps = self.epochs.saturating_mul(self.minibatches);
+        if self.surrogate == Surrogate::Reinforce && steps > 1 {
+            let expected = "1: without a ratio only the first step on a rollout is on the policy's own samples";
+            return check(false, "epochs · minibatches", steps as f64, expected);
+        }
         if let Surrogate::Clipped { low, high, dual } = self.surrogate {
             check(low > 0.0 && low < 1.0, "surrogate.low", low, "in (0, 1)")?;
             check_positive("surrogate.high", high)?;

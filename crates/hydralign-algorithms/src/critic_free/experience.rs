@@ -40,6 +40,11 @@ pub struct GroupExperience {
 }
 
 impl GroupExperience {
+    /// Whether any response is better or worse than what it is compared with.
+    pub fn has_signal(&self) -> bool {
+        self.samples.iter().any(|s| s.advantages.iter().any(|&a| a != 0.0))
+    }
+
     /// Mean over the samples.
     pub fn mean(&self, of: impl Fn(&GroupSample) -> f64) -> f64 {
         self.samples.iter().map(of).sum::<f64>() / self.samples.len() as f64

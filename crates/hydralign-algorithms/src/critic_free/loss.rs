@@ -21,7 +21,7 @@ pub enum RatioLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Surrogate {
-    /// −A·log π: plain REINFORCE, for samples of the policy itself.
+    /// −A·log π: plain REINFORCE, for samples of the policy itself: one step per rollout.
     Reinforce,
     /// max(−A·ρ, −A·clip(ρ, 1 − low, 1 + high)), and at most −A·dual where A < 0.
     Clipped {

@@ -13,6 +13,9 @@ impl CriticFree {
     /// Minibatches are drawn from `seed`. Each is split into micro-batches whose weights are those of
     /// the whole minibatch.
     ///
+    /// A rollout without [a signal](GroupExperience::has_signal) is not stepped on: nothing but a KL
+    /// penalty and the optimizer's momentum would move the weights.
+    ///
     /// # Errors
     /// [`AlgorithmError::NonFinite`]; the learner then holds the weights of the last good step.
     pub fn update<M: Differentiable>(
@@ -29,6 +32,9 @@ impl CriticFree {
         let items = experience.samples.len();
         let minibatch = items.div_ceil(self.config.minibatches);
         let epochs = Epochs { items, minibatch, epochs: self.config.epochs, seed };
+        if !experience.has_signal() {
+            return Ok(UpdateReport { planned: epochs.steps(), ..UpdateReport::default() });
+        }
         update_on_rollout(learner, &objective, &epochs, lr, self.config.target_kl, |indices| {
             let samples: Vec<_> = indices.iter().map(|&i| &experience.samples[i]).collect();
             self.micro_batches(&samples, experience.temperature, device)

@@ -97,6 +97,7 @@ impl PpoConfig {
         for (field, value) in [("gamma", self.gamma), ("lambda", self.lambda)] {
             check((0.0..=1.0).contains(&value), field, value, "between 0 and 1")?;
         }
+        self.kl.controller()?;
         Ok(self.shaping.validate()?)
     }
 }

@@ -1,4 +1,5 @@
 use crate::rows::Rows;
+use crate::settings::check_positive;
 use crate::weights::vector;
 use crate::{AlgorithmError, Readout};
 use burn::tensor::activation::sigmoid;
@@ -93,7 +94,8 @@ impl Objective for Kto {
 /// *another* prompt: each prompt with the response of its successor, the last with the first's.
 ///
 /// Read once for a whole minibatch, so that it does not depend on the micro-batches (in TRL it is of
-/// the micro-batch of one device, averaged over devices).
+/// the micro-batch of one device, averaged over devices). A mismatched row may be longer than both
+/// of those that it is made of: beyond `context` positions its response is cut, as in TRL.
 ///
 /// `model` answers actor and reference.
 ///
@@ -103,6 +105,7 @@ impl Objective for Kto {
 pub fn kto_baseline<M: Roles + ?Sized>(
     model: &M,
     examples: &[KtoExample],
+    context: usize,
     rows: usize,
 ) -> Result<f64, AlgorithmError> {
     if examples.len() < 2 {
@@ -111,15 +114,59 @@ pub fn kto_baseline<M: Roles + ?Sized>(
         });
     }
     let after = examples.iter().cycle().skip(1);
-    let mismatch = |(own, other): (&KtoExample, &KtoExample)| Sequence {
-        prompt: own.sequence.prompt.clone(),
-        ..other.sequence.clone()
+    let mismatch = |(own, other): (&KtoExample, &KtoExample)| {
+        let prompt = own.sequence.prompt.clone();
+        let mut row = Sequence { prompt, ..other.sequence.clone() };
+        row.truncate_response(context.saturating_sub(row.prompt.len()).max(1));
+        row
     };
     let mismatched: Vec<Sequence> = examples.iter().zip(after).map(mismatch).collect();
     let reference = Reading::Logprobs(Role::Reference);
     let read = Readout::of(model, &mismatched, &[ACTOR, reference], 1.0, rows)?;
     let ratios = read.sums(ACTOR)?.into_iter().zip(read.sums(reference)?).map(|(p, q)| p - q);
     Ok((ratios.sum::<f64>() / examples.len() as f64).max(0.0))
+}
+
+/// What the two labels weigh against each other in a data set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelBalance {
+    /// n_D, responses that are good.
+    pub desirable: usize,
+    /// n_U, the others.
+    pub undesirable: usize,
+    /// λ_D·n_D / λ_U·n_U.
+    pub ratio: f64,
+}
+
+impl LabelBalance {
+    /// Whether the ratio is within the authors' range, 1 to 4/3 (Ethayarajh et al. 2024, eq. 9).
+    pub fn is_advised(&self) -> bool {
+        const SLACK: f64 = 1e-9;
+        (1.0 - SLACK..=4.0 / 3.0 + SLACK).contains(&self.ratio)
+    }
+}
+
+impl Kto {
+    /// Checks the settings among themselves.
+    ///
+    /// # Errors
+    /// [`AlgorithmError::Setting`] for a β or weight that is not finite and positive.
+    pub fn validate(&self) -> Result<(), AlgorithmError> {
+        check_positive("beta", self.beta)?;
+        check_positive("desirable_weight", self.desirable_weight)?;
+        check_positive("undesirable_weight", self.undesirable_weight)
+    }
+
+    /// How these weights balance the labels of a data set.
+    pub fn balance(&self, labels: impl IntoIterator<Item = bool>) -> LabelBalance {
+        let (mut desirable, mut undesirable) = (0, 0);
+        for label in labels {
+            *(if label { &mut desirable } else { &mut undesirable }) += 1;
+        }
+        let weighed = self.desirable_weight * desirable as f64;
+        let ratio = weighed / (self.undesirable_weight * undesirable as f64);
+        LabelBalance { desirable, undesirable, ratio }
+    }
 }
 
 /// The micro-batches of a minibatch of labelled responses.

@@ -19,7 +19,7 @@ pub use cpo::Cpo;
 pub use dpo::Dpo;
 pub use hinge::Hinge;
 pub use ipo::Ipo;
-pub use kto::{Kto, KtoBatch, KtoExample, kto_baseline, kto_batch};
+pub use kto::{Kto, KtoBatch, KtoExample, LabelBalance, kto_baseline, kto_batch};
 pub use loss::{PairLoss, Preference, Side};
 pub use online::ranked_pairs;
 pub use orpo::Orpo;

@@ -30,23 +30,54 @@ impl ChatTemplate {
         messages: &[Message],
         options: &RenderOptions,
     ) -> Result<ChatTokens, ChatError> {
-        let (text, ranges) = match self.marks_generation {
-            true => self.marked(messages, options)?,
-            false => {
-                let text = self.render(messages, options)?;
-                let ranges = self.by_prefix(messages, options, &text)?;
-                (text, ranges)
-            }
-        };
+        let template = self.chosen(options);
+        let (text, ranges) = template.said(messages, options)?;
         let encoding = tokenizer
             .inner()
             .encode(text.as_str(), false)
+            .map_err(|e| ChatError::Encode { message: e.to_string() })?;
+        let ids = encoding.get_ids();
+        tokenizer
+            .check_rows(ids.iter().copied())
             .map_err(|e| ChatError::Encode { message: e.to_string() })?;
         let touches = |&(from, to): &(usize, usize)| {
             ranges.iter().any(|&(start, end)| from < end && to > start)
         };
         let assistant = encoding.get_offsets().iter().map(touches).collect();
-        Ok(ChatTokens { tokens: encoding.get_ids().to_vec(), assistant })
+        Ok(ChatTokens { tokens: ids.to_vec(), assistant })
+    }
+
+    /// The text, and the ranges of it that the assistant said, in bytes.
+    fn said(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<(String, Vec<(usize, usize)>), ChatError> {
+        if self.marks_generation {
+            return self.marked(messages, options);
+        }
+        let text = self.render(messages, options)?;
+        let ranges = self.by_prefix(messages, 0, options, &text)?;
+        Ok((text, ranges))
+    }
+
+    /// The text, and of the assistant's turns behind so many turns of a prompt what is learnt, in
+    /// bytes. One turn is learnt as it is generated, to the marker that ends it; several as
+    /// [`ChatTemplate::encode`] marks them.
+    pub(crate) fn answers(
+        &self,
+        messages: &[Message],
+        before: usize,
+        options: &RenderOptions,
+    ) -> Result<(String, Vec<(usize, usize)>), ChatError> {
+        let template = self.chosen(options);
+        let turns = messages[before..].iter().filter(|m| m.role == "assistant").count();
+        if template.marks_generation && turns > 1 {
+            return template.marked(messages, options);
+        }
+        let text = template.render(messages, options)?;
+        let ranges = template.by_prefix(messages, before, options, &text)?;
+        Ok((text, ranges))
     }
 
     /// The text and the ranges of its generation blocks.
@@ -69,13 +100,25 @@ impl ChatTemplate {
             message: "the conversation uses every private character".into(),
         })?;
         let text = self.render_values(&visible, options, Some(marks))?;
-        Ok(marks::take(&text, marks))
+        let (text, ranges) = marks::take(&text, marks);
+        let said: Vec<&Message> = messages.iter().filter(|m| m.role == "assistant").collect();
+        if said.iter().all(|m| m.learnt()) {
+            return Ok((text, ranges));
+        }
+        if said.len() != ranges.len() {
+            let (template, blocks) = (self.name.clone(), ranges.len());
+            return Err(ChatError::Unlearnt { template, turns: said.len(), blocks });
+        }
+        let learnt = ranges.into_iter().zip(said).filter(|(_, m)| m.learnt());
+        Ok((text, learnt.map(|(range, _)| range).collect()))
     }
 
-    /// The ranges that assistant turns add to what was rendered before them.
+    /// The ranges that assistant turns, from the first to be looked at, add to what was rendered
+    /// before them.
     fn by_prefix(
         &self,
         messages: &[Message],
+        first: usize,
         options: &RenderOptions,
         text: &str,
     ) -> Result<Vec<(usize, usize)>, ChatError> {
@@ -89,7 +132,8 @@ impl ChatTemplate {
             self.render(&messages[..upto], &options)
         };
         let mut ranges = Vec::new();
-        for (turn, message) in messages.iter().enumerate().filter(|(_, m)| m.role == "assistant") {
+        let turns = messages.iter().enumerate().skip(first);
+        for (turn, message) in turns.filter(|(_, m)| m.role == "assistant" && m.learnt()) {
             let start = match turn {
                 0 => String::new(),
                 turn => part(turn, true)?,
@@ -112,11 +156,12 @@ impl ChatTemplate {
 }
 
 /// Where a turn ends: after the marker that ends it, not after the line break behind that. A
-/// turn without a marker ends with its content.
+/// turn without a marker ends with its content. Behind no content, as that of a tool call or of an
+/// empty reply, whatever is written last is the marker.
 fn end_of_turn(whole: &str, start: usize, message: &Message) -> usize {
     let said = whole[start..].trim_end();
     let content = message.text().unwrap_or_default().trim_end();
-    if said.ends_with(content) { whole.len() } else { start + said.len() }
+    if !content.is_empty() && said.ends_with(content) { whole.len() } else { start + said.len() }
 }
 
 /// Every text in a value, without the escapes of JSON.

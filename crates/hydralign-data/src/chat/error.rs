@@ -1,3 +1,4 @@
+use crate::DataError;
 use thiserror::Error;
 
 /// What can be wrong with a chat template or a conversation.
@@ -21,6 +22,17 @@ pub enum ChatError {
         template: String,
         /// What is wrong with it.
         message: String,
+    },
+    /// A configuration file of the tokenizer that cannot be read.
+    #[error("{0}")]
+    Folder(Box<DataError>),
+    /// Templates with names of which none is the default.
+    #[error("{template}: none of the chat templates is named `default`; there is {}", list(names))]
+    NoDefault {
+        /// The file.
+        template: String,
+        /// The names.
+        names: Vec<String>,
     },
     /// A template that is no Jinja, or that fails.
     #[error("{template}, line {line}: {message}")]
@@ -76,10 +88,36 @@ pub enum ChatError {
         /// The turn, from 0.
         turn: usize,
     },
+    /// Turns that are not to be learnt, under a template whose blocks are not one a turn.
+    #[error(
+        "{template}: which of {turns} turns is not learnt cannot be told from {blocks} \
+         generation blocks"
+    )]
+    Unlearnt {
+        /// The file.
+        template: String,
+        /// Turns of the assistant.
+        turns: usize,
+        /// Generation blocks of the template's text.
+        blocks: usize,
+    },
     /// A text that the tokenizer cannot encode.
     #[error("the tokenizer failed: {message}")]
     Encode {
         /// What the library said.
         message: String,
     },
+}
+
+impl From<DataError> for ChatError {
+    fn from(error: DataError) -> Self {
+        Self::Folder(Box::new(error))
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
 }

@@ -1,87 +1,108 @@
 use super::{ChatError, ChatTemplate};
+use crate::configuration::ConfigFile;
+use crate::tokenizer_config::TokenizerConfig;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Keys of a tokenizer configuration that templates see as variables.
-const TOKENS: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Templates by name, each with the file that it came from.
+type Templates = BTreeMap<String, (String, PathBuf)>;
 
 impl ChatTemplate {
-    /// The template of a checkpoint folder: `chat_template.jinja`, `chat_template.json`, or
-    /// `chat_template` in `tokenizer_config.json`, in this order; of several named templates the
-    /// one named `default`. None if the folder has none.
+    /// The template of a checkpoint folder, chosen as transformers 5.23 chooses:
+    /// `chat_template.jinja` and `additional_chat_templates/*.jinja`, otherwise `chat_template` in
+    /// `tokenizer_config.json`, a text or several by name. None if the folder has none.
     ///
-    /// The special tokens of `special_tokens_map.json` and `tokenizer_config.json` become
-    /// variables of the template.
+    /// Of several the one named `default` is used, or `tool_use` where tools are given. Without
+    /// a `default`, or with a source that is no Jinja, it is the rendering that fails. Departure:
+    /// `chat_template.json`, which transformers reads for processors only, is the last resort.
+    ///
+    /// The special tokens of the tokenizer become variables of the template.
     ///
     /// # Errors
-    /// A file that cannot be read or does not hold what it should, a template that is no Jinja;
-    /// each names the file.
+    /// A file that cannot be read or does not hold what it should; each names the file.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, ChatError> {
-        let config_path = dir.join("tokenizer_config.json");
-        let config = read_object(&config_path)?;
-        let map = read_object(&dir.join("special_tokens_map.json"))?;
-        let mut variables = Map::new();
-        for object in [&map, &config].into_iter().flatten() {
-            variables.extend(TOKENS.iter().filter_map(|&key| {
-                let value = object.get(key)?;
-                let text = value.get("content").unwrap_or(value).as_str()?;
-                Some((key.to_owned(), Value::from(text)))
-            }));
+        let config = TokenizerConfig::from_dir(dir)?;
+        let mut templates = own_files(dir)?;
+        if templates.is_none() {
+            templates = of_object(&config.file)?;
         }
-        let own = dir.join("chat_template.jinja");
-        if let Some(bytes) = read(&own)? {
-            let source =
-                String::from_utf8(bytes).map_err(|_| config_error(&own, "is not UTF-8"))?;
-            return Self::named(&source, variables, own.display().to_string()).map(Some);
-        }
-        for (path, object) in [(dir.join("chat_template.json"), None), (config_path, config)] {
-            let object = if object.is_some() { object } else { read_object(&path)? };
-            let Some(value) = object.as_ref().and_then(|o| o.get("chat_template")) else {
-                continue;
+        if templates.is_none() {
+            templates = match ConfigFile::read(dir, "chat_template.json")? {
+                Some(file) => of_object(&file)?,
+                None => None,
             };
-            if value.is_null() {
-                continue;
-            }
-            let source = default_source(value).ok_or_else(|| {
-                config_error(&path, "`chat_template` is neither a text nor a list with a `default`")
-            })?;
-            return Self::named(source, variables, path.display().to_string()).map(Some);
         }
-        Ok(None)
+        Ok(templates.map(|templates| Self::of_named(templates, &config.variables())))
+    }
+
+    fn of_named(mut templates: Templates, variables: &Map<String, Value>) -> Self {
+        let names: Vec<String> = templates.keys().cloned().collect();
+        let path = templates.values().next().map(|(_, path)| path.display().to_string());
+        let tools = templates.remove("tool_use");
+        let make = |(source, path): (String, PathBuf)| {
+            Self::unchecked(&source, variables.clone(), path.display().to_string())
+        };
+        let mut template = match templates.remove("default") {
+            Some(default) => make(default),
+            None => Self::absent(path.unwrap_or_default(), names),
+        };
+        template.with_tools = tools.map(|tools| Box::new(make(tools)));
+        template
     }
 }
 
-/// A text, or the template named `default` of a list.
-fn default_source(value: &Value) -> Option<&str> {
-    match value {
-        Value::String(source) => Some(source),
+/// `chat_template.jinja`, the default, and those of `additional_chat_templates`, which go before.
+fn own_files(dir: &Path) -> Result<Option<Templates>, ChatError> {
+    let mut templates = Templates::new();
+    let own = dir.join("chat_template.jinja");
+    if let Some(source) = read(&own)? {
+        templates.insert("default".into(), (source, own));
+    }
+    let folder = dir.join("additional_chat_templates");
+    let io = |error| ChatError::Io { template: folder.display().to_string(), error };
+    if folder.is_dir() {
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Some(name) = name.strip_suffix(".jinja").map(str::to_owned) else { continue };
+            if let Some(source) = read(&path)? {
+                templates.insert(name, (source, path));
+            }
+        }
+    }
+    Ok(if templates.is_empty() { None } else { Some(templates) })
+}
+
+/// `chat_template` of a file: a text, a list of `{name, template}`, or an object of texts.
+fn of_object(file: &ConfigFile) -> Result<Option<Templates>, ChatError> {
+    let Some(value) = file.get("chat_template") else { return Ok(None) };
+    let fault = || file.setting("chat_template", "neither a text nor texts with names");
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let entry = |name: Option<String>, source: Option<&Value>| {
+        Some((name?, (text(source)?, file.path.clone())))
+    };
+    let templates: Option<Templates> = match value {
+        Value::String(_) => [entry(Some("default".into()), Some(value))].into_iter().collect(),
         Value::Array(list) => {
-            let named = |v: &&Value| v.get("name").and_then(Value::as_str) == Some("default");
-            list.iter().find(named)?.get("template")?.as_str()
+            list.iter().map(|t| entry(text(t.get("name")), t.get("template"))).collect()
+        }
+        Value::Object(fields) => {
+            fields.iter().map(|(name, source)| entry(Some(name.clone()), Some(source))).collect()
         }
         _ => None,
-    }
+    };
+    Ok(Some(templates.ok_or_else(fault)?))
 }
 
-fn config_error(path: &Path, message: impl Into<String>) -> ChatError {
-    ChatError::Config { template: path.display().to_string(), message: message.into() }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, ChatError> {
+fn read(path: &Path) -> Result<Option<String>, ChatError> {
+    let template = path.display().to_string();
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(bytes) => String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| ChatError::Config { template, message: "is not UTF-8".into() }),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ChatError::Io { template: path.display().to_string(), error }),
-    }
-}
-
-fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, ChatError> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err(config_error(path, "is not an object")),
-        Err(e) => Err(config_error(path, format!("not JSON: {e}"))),
+        Err(error) => Err(ChatError::Io { template, error }),
     }
 }

@@ -15,6 +15,9 @@ pub struct Message {
     pub extra: Map<String, Value>,
 }
 
+/// Keys that say whether a turn is learnt: true, false, 1 or 0.
+pub(crate) const LEARNT: [&str; 3] = ["weight", "train", "loss"];
+
 impl Message {
     /// A turn with a text.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
@@ -24,6 +27,17 @@ impl Message {
     /// The text, if the content is one.
     pub fn text(&self) -> Option<&str> {
         self.content.as_str()
+    }
+
+    /// Whether what the assistant says here is learnt: the key `weight`, `train` or `loss` may say
+    /// that it is not.
+    pub(crate) fn learnt(&self) -> bool {
+        let off = |key: &&str| match self.extra.get(*key) {
+            Some(Value::Bool(on)) => !on,
+            Some(Value::Number(weight)) => weight.as_f64() == Some(0.0),
+            _ => false,
+        };
+        !LEARNT.iter().any(off)
     }
 
     /// As a template sees it: keys without a value are left out, and reasoning has the standard

@@ -1,5 +1,7 @@
 //! Values as Python writes them: `str`, `repr` and `json.dumps`.
 
+use super::builtins::namespace;
+use super::lazy::{Lazy, View};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 use std::fmt::Write;
@@ -29,13 +31,17 @@ pub(super) fn repr(value: &Value, out: &mut String, depth: usize) -> Result<(), 
         ValueKind::Number => out.push_str(&number(value)),
         ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
         ValueKind::Undefined => out.push_str("Undefined"),
+        ValueKind::Seq if View::is_range(value) => {
+            write!(out, "{value}").map_err(|_| failed("a value cannot be written"))?;
+        }
         ValueKind::Seq if value.is_tuple() => {
             let count = value.len().unwrap_or(0);
             items(value, out, depth, ("(", if count == 1 { ",)" } else { ")" }))?;
         }
         ValueKind::Seq => items(value, out, depth, ("[", "]"))?,
         ValueKind::Map if value.as_object().is_some() => {
-            out.push('{');
+            let namespace = value.as_object().is_some_and(namespace);
+            out.push_str(if namespace { "<Namespace {" } else { "{" });
             for (i, key) in value.try_iter()?.checked().enumerate() {
                 let key = key?;
                 if i > 0 {
@@ -45,7 +51,15 @@ pub(super) fn repr(value: &Value, out: &mut String, depth: usize) -> Result<(), 
                 out.push_str(": ");
                 repr(&value.get_item(&key)?, out, depth + 1)?;
             }
-            out.push('}');
+            out.push_str(if namespace { "}>" } else { "}" });
+        }
+        _ if value.downcast_object_ref::<Lazy>().is_some() => {
+            return Err(failed(
+                "what `map` or `select` gives has no text: `list` or `join` is missing",
+            ));
+        }
+        ValueKind::Iterable if value.downcast_object_ref::<View>().is_none() => {
+            items(value, out, depth, ("[", "]"))?;
         }
         _ => write!(out, "{value}").map_err(|_| failed("a value cannot be written"))?,
     }
@@ -69,7 +83,7 @@ fn items(
     Ok(())
 }
 
-fn failed(message: &'static str) -> Error {
+pub(super) fn failed(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
@@ -119,13 +133,52 @@ fn quoted(text: &str, out: &mut String) {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() && (c as u32) < 0x100 => {
-                let _ = write!(out, "\\x{:02x}", c as u32);
+            c if !printable(c) => {
+                let _ = match c as u32 {
+                    code @ ..0x100 => write!(out, "\\x{code:02x}"),
+                    code @ 0x100..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    code => write!(out, "\\U{code:08x}"),
+                };
             }
             c => out.push(c),
         }
     }
     out.push(quote);
+}
+
+/// Whether Python writes a character as it is: not controls, formats, private ones, and blanks other
+/// than the common one.
+fn printable(c: char) -> bool {
+    const OTHERS: [(u32, u32); 26] = [
+        (0xa0, 0xa0),
+        (0xad, 0xad),
+        (0x600, 0x605),
+        (0x61c, 0x61c),
+        (0x6dd, 0x6dd),
+        (0x70f, 0x70f),
+        (0x890, 0x891),
+        (0x8e2, 0x8e2),
+        (0x1680, 0x1680),
+        (0x180e, 0x180e),
+        (0x2000, 0x200f),
+        (0x2028, 0x202f),
+        (0x205f, 0x206f),
+        (0x3000, 0x3000),
+        (0xe000, 0xf8ff),
+        (0xfeff, 0xfeff),
+        (0xfff9, 0xfffb),
+        (0xfffe, 0xffff),
+        (0x1_10bd, 0x1_10bd),
+        (0x1_10cd, 0x1_10cd),
+        (0x1_3430, 0x1_343f),
+        (0x1_bca0, 0x1_bca3),
+        (0x1_d173, 0x1_d17a),
+        (0xe_0001, 0xe_0001),
+        (0xe_0020, 0xe_007f),
+        (0xf_0000, 0x10_ffff),
+    ];
+    let code = c as u32;
+    !c.is_control() && !OTHERS.iter().any(|&(first, last)| (first..=last).contains(&code))
 }
 
 /// How `json.dumps` lays out its text.
@@ -139,7 +192,7 @@ struct Layout {
 
 /// The filter `tojson` of chat templates: `json.dumps` with its defaults but for `ensure_ascii`,
 /// and no HTML escapes.
-pub(super) fn tojson(value: &Value, ascii: Option<bool>, options: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(value: &Value, ascii: Option<Value>, options: Kwargs) -> Result<Value, Error> {
     let indent = match options.get::<Option<Value>>("indent")? {
         None => None,
         Some(text) if text.as_str().is_some() => text.as_str().map(str::to_owned),
@@ -157,9 +210,9 @@ pub(super) fn tojson(value: &Value, ascii: Option<bool>, options: Kwargs) -> Res
         }
         None => ((if indent.is_some() { "," } else { ", " }).into(), ": ".into()),
     };
-    let ascii = match options.get::<Option<bool>>("ensure_ascii")? {
-        Some(flag) => flag,
-        None => ascii.unwrap_or(false),
+    let ascii = match ascii {
+        Some(flag) => flag.is_true(),
+        None => options.get::<Option<Value>>("ensure_ascii")?.is_some_and(|flag| flag.is_true()),
     };
     let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
@@ -183,6 +236,7 @@ fn json(value: &Value, layout: &Layout, depth: usize, out: &mut String) -> Resul
             });
         }
         ValueKind::String => json_text(value.as_str().unwrap_or_default(), layout.ascii, out),
+        ValueKind::Seq if View::is_range(value) => return Err(failed("a range has no JSON")),
         ValueKind::Seq => {
             let items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
             bracket(layout, depth, ('[', ']'), items.len(), out, |i, out| {

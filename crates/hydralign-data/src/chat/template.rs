@@ -1,5 +1,5 @@
 use super::environment::{Raised, TooLong, environment};
-use super::{ChatError, Message, marks};
+use super::{ChatError, Message, marks, rewrite};
 use chrono::NaiveDateTime;
 use minijinja::ErrorKind;
 use serde_json::{Map, Value};
@@ -52,11 +52,17 @@ pub struct RenderOptions {
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
+    /// The source as the engine reads it, or why it cannot.
+    program: Result<String, rewrite::Fault>,
     pub(super) name: String,
     /// Whether it marks what the assistant says.
     pub(super) marks_generation: bool,
     /// Special tokens and what else the folder defines.
     variables: Map<String, Value>,
+    /// The template that is used where tools are given.
+    pub(super) with_tools: Option<Box<ChatTemplate>>,
+    /// The names of the templates, where none is the default.
+    names: Option<Vec<String>>,
 }
 
 /// Follows the content that is to be continued; the space tells whether the template trims.
@@ -69,22 +75,44 @@ impl ChatTemplate {
     /// # Errors
     /// [`ChatError::Template`] for a source that is no Jinja.
     pub fn new(source: &str, variables: Map<String, Value>) -> Result<Self, ChatError> {
-        Self::named(source, variables, "chat template".into())
-    }
-
-    pub(super) fn named(
-        source: &str,
-        variables: Map<String, Value>,
-        name: String,
-    ) -> Result<Self, ChatError> {
-        let (source, marks_generation) = marks::replace_blocks(source);
-        let template = Self { source, name, marks_generation, variables };
+        let template = Self::unchecked(source, variables, "chat template".into());
         let limits = Limits::default();
+        let program = template.program()?;
         template.guarded(&limits, || {
             let env = environment(&limits, NaiveDateTime::default(), None);
-            env.template_from_str(&template.source).map(drop)
+            env.template_from_str(program).map(drop)
         })?;
         Ok(template)
+    }
+
+    /// A template whose source is looked at when it is rendered.
+    pub(super) fn unchecked(source: &str, variables: Map<String, Value>, name: String) -> Self {
+        // As Jinja reads a source, whatever wrote the file.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (source, marks_generation) = marks::replace_blocks(&source);
+        let program = rewrite::rewrite(&source);
+        Self { source, program, name, marks_generation, variables, with_tools: None, names: None }
+    }
+
+    /// What stands for a default template that is not there.
+    pub(super) fn absent(name: String, names: Vec<String>) -> Self {
+        Self { names: Some(names), ..Self::unchecked("", Map::new(), name) }
+    }
+
+    /// The template for these options: some folders have one for conversations with tools.
+    pub(super) fn chosen(&self, options: &RenderOptions) -> &Self {
+        match &self.with_tools {
+            Some(template) if !options.tools.is_empty() => template,
+            _ => self,
+        }
+    }
+
+    fn program(&self) -> Result<&str, ChatError> {
+        self.program.as_deref().map_err(|(line, message)| ChatError::Template {
+            template: self.name.clone(),
+            line: *line,
+            message: message.clone(),
+        })
     }
 
     /// Runs the engine. On some expressions it panics (3.0.5: the empty text read backwards,
@@ -115,10 +143,24 @@ impl ChatTemplate {
         options: &RenderOptions,
     ) -> Result<String, ChatError> {
         let visible: Vec<Value> = messages.iter().map(Message::visible).collect();
+        let template = self.chosen(options);
         match options.continue_final_message {
-            true => self.render_continued(visible, options),
-            false => self.render_values(&visible, options, None),
+            true => template.render_continued(visible, options),
+            false => template.render_values(&visible, options, None),
         }
+    }
+
+    /// Whether another template makes the same text of every conversation in the same way: the same
+    /// source with the same special tokens, whatever files they come from.
+    pub fn renders_as(&self, other: &Self) -> bool {
+        let with_tools = match (&self.with_tools, &other.with_tools) {
+            (Some(a), Some(b)) => a.renders_as(b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        with_tools
+            && self.source == other.source
+            && self.variables == other.variables
+            && self.names == other.names
     }
 
     pub(super) fn source(&self) -> &str {
@@ -132,6 +174,9 @@ impl ChatTemplate {
         options: &RenderOptions,
         marks: Option<[char; 2]>,
     ) -> Result<String, ChatError> {
+        if let Some(names) = &self.names {
+            return Err(ChatError::NoDefault { template: self.name.clone(), names: names.clone() });
+        }
         let now = options.now.unwrap_or_else(|| chrono::Local::now().naive_local());
         let list = |values: &[Value]| match values {
             [] => Value::Null,
@@ -143,9 +188,10 @@ impl ChatTemplate {
         context.insert("tools".into(), list(&options.tools));
         context.insert("documents".into(), list(&options.documents));
         context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        let program = self.program()?;
         let bytes = self.guarded(&options.limits, || {
             let env = environment(&options.limits, now, marks);
-            let template = env.template_from_str(&self.source)?;
+            let template = env.template_from_str(program)?;
             let mut out = Limited { bytes: Vec::new(), limit: options.limits.output };
             template.render_captured_to(engine_value(&Value::Object(context)), &mut out)?;
             Ok(out.bytes)

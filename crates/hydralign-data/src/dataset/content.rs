@@ -1,5 +1,6 @@
+use crate::chat::{LEARNT, known_names, role_of};
 use crate::records::kind;
-use crate::{Message, RecordError};
+use crate::{ChatTemplate, Message, RecordError};
 use serde_json::Value;
 
 /// A prompt, a completion or a text: plain, or turns of a conversation.
@@ -12,7 +13,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Reads a text, or a list of turns with `role` and `content` (or `from` and `value`).
+    /// Reads a text, a turn, or a list of turns with `role` and `content` (or `from` and `value`).
     pub(super) fn from_value(field: &'static str, value: Value) -> Result<Self, RecordError> {
         match value {
             Value::String(text) => Ok(Self::Plain(text)),
@@ -21,6 +22,9 @@ impl Content {
                 .map(|turn| message(field, turn))
                 .collect::<Result<_, _>>()
                 .map(Self::Chat),
+            Value::Object(turn) if turn.contains_key("role") || turn.contains_key("from") => {
+                Ok(Self::Chat(vec![message(field, Value::Object(turn))?]))
+            }
             other => {
                 let expected = "a string or a list of messages";
                 Err(RecordError::WrongType { field, expected, found: kind(&other) })
@@ -35,15 +39,35 @@ impl Content {
             Self::Chat(turns) => turns.is_empty(),
         }
     }
+
+    /// Gives every speaker a role that the template knows.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownRole`].
+    pub(super) fn settle_roles(
+        &mut self,
+        field: &'static str,
+        template: Option<&ChatTemplate>,
+    ) -> Result<(), RecordError> {
+        let Self::Chat(turns) = self else { return Ok(()) };
+        for turn in turns {
+            if template.is_some_and(|t| t.names_role(&turn.role)) {
+                continue;
+            }
+            turn.role = role_of(&turn.role).ok_or_else(|| unknown(field, &turn.role))?.to_owned();
+        }
+        Ok(())
+    }
 }
 
-/// Names of speakers in the `from`/`value` spelling, with their roles.
-const SPEAKERS: [(&str, &str); 4] =
-    [("human", "user"), ("gpt", "assistant"), ("bot", "assistant"), ("function_call", "tool")];
+fn unknown(field: &'static str, role: &str) -> RecordError {
+    RecordError::UnknownRole { field, role: role.to_owned(), known: known_names() }
+}
 
 fn message(field: &'static str, value: Value) -> Result<Message, RecordError> {
     let wrong = |found| RecordError::WrongType { field, expected: "messages with a role", found };
     let Value::Object(mut turn) = value else { return Err(wrong(kind(&value))) };
+    let speakers = !turn.contains_key("role");
     for (old, new) in [("from", "role"), ("value", "content")] {
         if !turn.contains_key(new)
             && let Some(value) = turn.shift_remove(old)
@@ -53,10 +77,25 @@ fn message(field: &'static str, value: Value) -> Result<Message, RecordError> {
     }
     let mut message: Message =
         serde_json::from_value(Value::Object(turn)).map_err(|_| wrong("something else"))?;
-    if let Some((_, role)) = SPEAKERS.iter().find(|(speaker, _)| *speaker == message.role) {
-        message.role = (*role).to_owned();
+    // Other names for user and assistant are no roles of a template; `ipython`, `developer` may be.
+    match role_of(&message.role) {
+        Some(role)
+            if speakers
+                || matches!(role, "user" | "assistant")
+                || message.role.trim().eq_ignore_ascii_case(role) =>
+        {
+            role.clone_into(&mut message.role);
+        }
+        None if speakers => return Err(unknown(field, &message.role)),
+        _ => {}
     }
     // Parquet has every key in every row.
     message.extra.retain(|_, value| !value.is_null());
+    let flag = |v: &Value| v.is_boolean() || v.as_f64().is_some_and(|x| x == 0.0 || x == 1.0);
+    if let Some(key) = LEARNT.iter().find(|key| message.extra.get(**key).is_some_and(|v| !flag(v)))
+    {
+        let reason = format!("`{key}` of a turn is neither true or 1 nor false or 0");
+        return Err(RecordError::Turns { field, reason });
+    }
     Ok(message)
 }

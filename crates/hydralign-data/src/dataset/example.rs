@@ -1,4 +1,5 @@
 use super::Content;
+use super::turns::split_conversation;
 use crate::RecordError;
 
 /// One example of a data set, whatever the shape of its row.
@@ -47,17 +48,38 @@ impl Example {
         }
     }
 
-    /// The prompt, of everything that has one.
+    /// The prompt, of everything that has one: of a conversation all that is before the assistant's
+    /// first turn, or the whole of it if the assistant has not spoken last.
     ///
     /// # Errors
-    /// [`RecordError::WrongKind`] for a whole text.
+    /// [`RecordError::WrongKind`] for a whole text, [`RecordError::Turns`] for a conversation that
+    /// begins with the assistant.
     pub fn into_prompt(self) -> Result<Content, RecordError> {
         match self {
             Self::Prompt(prompt)
             | Self::Completion { prompt, .. }
             | Self::Preference { prompt, .. }
             | Self::Unpaired { prompt, .. } => Ok(prompt),
-            Self::Text(_) => Err(self.not("a prompt")),
+            Self::Text(Content::Chat(turns)) => match turns.last() {
+                Some(last) if last.role == "assistant" => {
+                    split_conversation("messages", turns).map(|(prompt, _)| prompt)
+                }
+                _ => Ok(Content::Chat(turns)),
+            },
+            Self::Text(Content::Plain(_)) => Err(self.not("a prompt")),
+        }
+    }
+
+    /// A prompt and what follows it; of a conversation, from the assistant's first turn.
+    ///
+    /// # Errors
+    /// [`RecordError::WrongKind`] for anything else, [`RecordError::Turns`] for a conversation
+    /// without an answer or without a prompt.
+    pub fn into_completion(self) -> Result<(Content, Content), RecordError> {
+        match self {
+            Self::Completion { prompt, completion } => Ok((prompt, completion)),
+            Self::Text(Content::Chat(turns)) => split_conversation("messages", turns),
+            other => Err(other.not("a completion")),
         }
     }
 
@@ -72,6 +94,20 @@ impl Example {
                 Ok(vec![(prompt.clone(), chosen, true), (prompt, rejected, false)])
             }
             other => Err(other.not("a labelled completion")),
+        }
+    }
+
+    /// Its parts, with the names of their columns.
+    pub(super) fn parts(&mut self) -> Vec<(&'static str, &mut Content)> {
+        match self {
+            Self::Text(text) => vec![("messages", text)],
+            Self::Prompt(prompt) => vec![("prompt", prompt)],
+            Self::Completion { prompt, completion } | Self::Unpaired { prompt, completion, .. } => {
+                vec![("prompt", prompt), ("completion", completion)]
+            }
+            Self::Preference { prompt, chosen, rejected } => {
+                vec![("prompt", prompt), ("chosen", chosen), ("rejected", rejected)]
+            }
         }
     }
 

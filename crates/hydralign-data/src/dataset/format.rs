@@ -1,7 +1,10 @@
+use super::columns::standard;
 use super::published::{hh_rlhf, is_hh_rlhf, reward_bench, tldr_comparison};
+use super::turns::{asks, join, split_conversation};
 use super::{Content, Example};
-use crate::RecordError;
+use crate::chat::role_of;
 use crate::records::kind;
+use crate::{Message, RecordError};
 use serde_json::{Map, Value};
 
 /// The shape of a row. Keys that a shape does not know are ignored.
@@ -20,7 +23,7 @@ pub enum Format {
     Completion,
     /// `chosen`, `rejected`, and `prompt`, or a prompt that both begin with.
     Preference,
-    /// `prompt`, `completion`, `label`.
+    /// `label`, and `prompt` with `completion`, or `messages`.
     Unpaired,
     /// Anthropic's HH-RLHF: `chosen` and `rejected` are transcripts of `\n\nHuman:` and
     /// `\n\nAssistant:`. Read as turns.
@@ -41,35 +44,36 @@ impl Format {
     /// A missing column, a column of another type, columns that no format has; each named.
     pub fn example(self, mut row: Map<String, Value>) -> Result<Example, RecordError> {
         let row = &mut row;
+        standard(row)?;
         match self {
             Self::Detect => Self::of(row)?.example(std::mem::take(row)),
             Self::Text => match take(row, "text")? {
                 Value::String(text) => Ok(Example::Text(Content::Plain(text))),
                 other => Err(wrong("text", "a string", &other)),
             },
-            Self::Messages => {
-                let field = if row.contains_key("messages") { "messages" } else { "conversations" };
-                match content(row, if row.contains_key(field) { field } else { "messages" })? {
-                    Content::Plain(_) => Err(wrong(field, "a list of messages", &"".into())),
-                    turns => Ok(Example::Text(turns)),
-                }
-            }
+            Self::Messages => Ok(Example::Text(Content::Chat(messages(row)?.1))),
             Self::Prompt => content(row, "prompt").map(Example::Prompt),
-            Self::Completion => Ok(Example::Completion {
-                prompt: content(row, "prompt")?,
-                completion: content(row, "completion")?,
-            }),
+            Self::Completion => {
+                let (prompt, completion) = completion(row)?;
+                Ok(Example::Completion { prompt, completion })
+            }
             Self::Preference | Self::UltraFeedback => preference(row),
-            Self::Unpaired => Ok(Example::Unpaired {
-                prompt: content(row, "prompt")?,
-                completion: content(row, "completion")?,
-                label: label(take(row, "label")?)?,
-            }),
+            Self::Unpaired => {
+                let label = label(take(row, "label")?)?;
+                let (prompt, completion) = match row.contains_key("completion") {
+                    true => completion(row)?,
+                    false => {
+                        let (field, turns) = messages(row)?;
+                        split_conversation(field, turns)?
+                    }
+                };
+                Ok(Example::Unpaired { prompt, completion, label })
+            }
             Self::HhRlhf => hh_rlhf(&text(row, "chosen")?, &text(row, "rejected")?),
             Self::TldrComparison => tldr_comparison(row),
             Self::RewardBench => {
                 let prompt = content(row, "prompt")?;
-                Ok(reward_bench(prompt, content(row, "chosen")?, content(row, "rejected")?))
+                reward_bench(prompt, content(row, "chosen")?, content(row, "rejected")?)
             }
         }
     }
@@ -77,14 +81,19 @@ impl Format {
     /// The shape that the columns of a row have.
     ///
     /// # Errors
-    /// [`RecordError::NoFormat`] with the columns found.
+    /// [`RecordError::NoFormat`] with the columns found; [`RecordError::Column`].
     pub fn of(row: &Map<String, Value>) -> Result<Self, RecordError> {
+        let mut named = row.clone();
+        standard(&mut named)?;
+        let row = &named;
         let has = |names: &[&str]| names.iter().all(|n| row.get(*n).is_some_and(|v| !v.is_null()));
         let format = if has(&["info", "summaries", "choice"]) {
             Self::TldrComparison
         } else if has(&["chosen", "rejected"]) {
             if is_hh_rlhf(row) { Self::HhRlhf } else { Self::Preference }
-        } else if has(&["prompt", "completion", "label"]) {
+        } else if has(&["label"])
+            && (has(&["prompt", "completion"]) || has(&["messages"]) || has(&["conversations"]))
+        {
             Self::Unpaired
         } else if has(&["prompt", "completion"]) {
             Self::Completion
@@ -95,8 +104,7 @@ impl Format {
         } else if has(&["text"]) {
             Self::Text
         } else {
-            let columns = row.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(RecordError::NoFormat { columns });
+            return Err(RecordError::NoFormat { columns: columns(row) });
         };
         Ok(format)
     }
@@ -134,6 +142,30 @@ fn label(value: Value) -> Result<bool, RecordError> {
     }
 }
 
+/// The names of a row's columns.
+pub(super) fn columns(row: &Map<String, Value>) -> String {
+    row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The turns of a conversation, and the name of their column.
+fn messages(row: &mut Map<String, Value>) -> Result<(&'static str, Vec<Message>), RecordError> {
+    let field = if row.contains_key("conversations") && !row.contains_key("messages") {
+        "conversations"
+    } else {
+        "messages"
+    };
+    match content(row, field)? {
+        Content::Plain(text) => Err(wrong(field, "a list of messages", &text.into())),
+        Content::Chat(turns) => Ok((field, turns)),
+    }
+}
+
+fn completion(row: &mut Map<String, Value>) -> Result<(Content, Content), RecordError> {
+    let prompt = content(row, "prompt")?;
+    let (prompt, [completion]) = join(prompt, [("completion", content(row, "completion")?)])?;
+    Ok((prompt, completion))
+}
+
 /// A preference with a prompt of its own, or with the one that both completions begin with.
 fn preference(row: &mut Map<String, Value>) -> Result<Example, RecordError> {
     let prompt = match row.get("prompt") {
@@ -141,20 +173,45 @@ fn preference(row: &mut Map<String, Value>) -> Result<Example, RecordError> {
         Some(_) => Some(content(row, "prompt")?),
     };
     let (chosen, rejected) = (content(row, "chosen")?, content(row, "rejected")?);
-    match (prompt, &chosen, &rejected) {
-        // A conversation that repeats the plain prompt as its first turn.
-        (None, ..) | (Some(Content::Plain(_)), Content::Chat(_), Content::Chat(_)) => {
-            implicit(chosen, rejected)
+    let whole =
+        [&chosen, &rejected].iter().all(|c| matches!(c, Content::Chat(turns) if asks(turns)));
+    match prompt {
+        None => implicit(chosen, rejected),
+        Some(prompt) if prompt.is_empty() && whole => implicit(chosen, rejected),
+        Some(Content::Plain(text)) if whole => repeated(&text, chosen.clone(), rejected.clone())
+            .unwrap_or_else(|| joined(Content::Plain(text), chosen, rejected)),
+        Some(prompt) => joined(prompt, chosen, rejected),
+    }
+}
+
+fn joined(prompt: Content, chosen: Content, rejected: Content) -> Result<Example, RecordError> {
+    let (prompt, [chosen, rejected]) = join(prompt, [("chosen", chosen), ("rejected", rejected)])?;
+    Ok(Example::Preference { prompt, chosen, rejected })
+}
+
+/// Two conversations whose common beginning has a plain prompt as one of the user's turns.
+fn repeated(
+    text: &str,
+    chosen: Content,
+    rejected: Content,
+) -> Option<Result<Example, RecordError>> {
+    let found = implicit(chosen, rejected);
+    match &found {
+        Ok(Example::Preference { prompt: Content::Chat(turns), .. }) => {
+            let says = |turn: &Message| turn.text().is_some_and(|said| said.trim() == text.trim());
+            turns.iter().any(|turn| turn.role == "user" && says(turn)).then_some(found)
         }
-        (Some(prompt), ..) => Ok(Example::Preference { prompt, chosen, rejected }),
+        Err(RecordError::Identical) => Some(found),
+        _ => None,
     }
 }
 
 /// Takes the common beginning as the prompt. A text keeps the space before its first differing
 /// word with the completion, and each completion keeps its last part even if the other begins
 /// with it (TRL, `data_utils.py::extract_prompt`). Departure: of two equal
-/// completions TRL takes all but the last character as the prompt; here they are refused.
-fn implicit(chosen: Content, rejected: Content) -> Result<Example, RecordError> {
+/// completions TRL takes all but the last character as the prompt; here they are refused, and so are
+/// conversations that part before any turn or at another turn than the assistant's.
+pub(super) fn implicit(chosen: Content, rejected: Content) -> Result<Example, RecordError> {
     match (chosen, rejected) {
         (Content::Chat(mut chosen), Content::Chat(mut rejected)) => {
             if chosen == rejected {
@@ -163,6 +220,7 @@ fn implicit(chosen: Content, rejected: Content) -> Result<Example, RecordError> 
             let most = chosen.len().min(rejected.len()).saturating_sub(1);
             let pairs = chosen.iter().zip(&rejected).take(most);
             let same = pairs.take_while(|(a, b)| a == b).count();
+            parting(same, &[("chosen", &chosen[same..]), ("rejected", &rejected[same..])])?;
             let prompt = Content::Chat(chosen.drain(..same).collect());
             rejected.drain(..same);
             let [chosen, rejected] = [chosen, rejected].map(Content::Chat);
@@ -194,4 +252,25 @@ fn implicit(chosen: Content, rejected: Content) -> Result<Example, RecordError> 
             found: "another",
         }),
     }
+}
+
+/// Two conversations are completions of one prompt if they have a beginning in common, and go on with
+/// what the assistant says.
+fn parting(same: usize, rests: &[(&'static str, &[Message]); 2]) -> Result<(), RecordError> {
+    if same == 0 {
+        let reason = "it has no turn in common with the other completion, and there is no prompt";
+        return Err(RecordError::Turns { field: rests[0].0, reason: reason.into() });
+    }
+    for (field, rest) in rests {
+        let speaker = rest.first().map(|turn| turn.role.as_str()).unwrap_or_default();
+        if role_of(speaker) != Some("assistant") {
+            let reason = format!(
+                "it parts from the other completion at turn {} of `{speaker}`: they answer different \
+                 turns",
+                same + 1
+            );
+            return Err(RecordError::Turns { field, reason });
+        }
+    }
+    Ok(())
 }

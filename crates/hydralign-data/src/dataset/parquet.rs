@@ -113,7 +113,8 @@ fn json(field: &Field) -> Value {
         Field::Str(text) => text.as_str().into(),
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => text.into(),
-            Err(_) => Value::Null,
+            // Not null, which would be a column that is not there.
+            Err(_) => serde_json::json!({"bytes": bytes.len()}),
         },
         Field::Group(row) => Value::Object(object(row)),
         Field::ListInternal(list) => list.elements().iter().map(json).collect(),

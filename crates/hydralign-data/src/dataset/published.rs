@@ -1,6 +1,7 @@
 //! The shapes in which well-known preference data are published.
 
-use super::format::{take, wrong};
+use super::format::{implicit, take, wrong};
+use super::turns::join;
 use super::{Content, Example};
 use crate::{Message, RecordError};
 use serde_json::{Map, Value};
@@ -17,17 +18,11 @@ pub(super) fn is_hh_rlhf(row: &Map<String, Value>) -> bool {
     row.get("prompt").is_none() && transcript("chosen") && transcript("rejected")
 }
 
-/// Two transcripts that share all turns but the last ones of the assistant.
+/// Two transcripts with a beginning in common. Those that part at a turn of the human's are refused.
 pub(super) fn hh_rlhf(chosen: &str, rejected: &str) -> Result<Example, RecordError> {
-    let (mut chosen, mut rejected) = (turns("chosen", chosen)?, turns("rejected", rejected)?);
-    let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
-    if same == chosen.len() && same == rejected.len() {
-        return Err(RecordError::Identical);
-    }
-    let prompt = chosen.drain(..same).collect();
-    rejected.drain(..same);
-    let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(Content::Chat);
-    Ok(Example::Preference { prompt, chosen, rejected })
+    let [chosen, rejected] =
+        [turns("chosen", chosen)?, turns("rejected", rejected)?].map(Content::Chat);
+    implicit(chosen, rejected)
 }
 
 fn turns(field: &'static str, transcript: &str) -> Result<Vec<Message>, RecordError> {
@@ -81,14 +76,17 @@ pub(super) fn tldr_comparison(row: &mut Map<String, Value>) -> Result<Example, R
 }
 
 /// Plain texts as single turns of user and assistant.
-pub(super) fn reward_bench(prompt: Content, chosen: Content, rejected: Content) -> Example {
+pub(super) fn reward_bench(
+    prompt: Content,
+    chosen: Content,
+    rejected: Content,
+) -> Result<Example, RecordError> {
     let turn = |role: &str, content| match content {
         Content::Plain(text) => Content::Chat(vec![Message::new(role, text)]),
         chat => chat,
     };
-    Example::Preference {
-        prompt: turn("user", prompt),
-        chosen: turn("assistant", chosen),
-        rejected: turn("assistant", rejected),
-    }
+    let (chosen, rejected) = (turn("assistant", chosen), turn("assistant", rejected));
+    let answers = [("chosen", chosen), ("rejected", rejected)];
+    let (prompt, [chosen, rejected]) = join(turn("user", prompt), answers)?;
+    Ok(Example::Preference { prompt, chosen, rejected })
 }

@@ -1,11 +1,17 @@
+use super::columns::tools;
+use super::format::columns;
 use super::truncate::Fitted;
-use super::{Content, Example, Format, Row, Rows, Truncation, find_files};
-use crate::encode::{encode_completion, encode_text};
+use super::turns::join;
+use super::{Content, Example, Format, OnBadRow, Row, Rows, Skipped, Truncation, find_files};
+use crate::encode::encode_completion;
 use crate::{
-    ChatTemplate, ChatTokens, DataError, Message, PreferencePair, RecordError, RenderOptions,
-    TextTokenizer,
+    ChatTemplate, ChatTokens, DataError, PreferencePair, RecordError, RenderOptions, TextTokenizer,
 };
 use hydralign_core::Sequence;
+use hydralign_json::NonFinite;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Turns the rows of data sets into tokens for a model.
@@ -25,10 +31,12 @@ pub struct Reader<'a> {
     pub rename: BTreeMap<String, String>,
     /// What becomes of examples that are too long.
     pub truncation: Truncation,
+    /// What becomes of rows that nothing can be learnt from.
+    pub on_bad_row: OnBadRow,
 }
 
 /// What came of the rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReadReport {
     /// Rows read.
     pub rows: usize,
@@ -36,6 +44,29 @@ pub struct ReadReport {
     pub cut: usize,
     /// Examples that were left out.
     pub dropped: usize,
+    /// Turns behind the assistant's last that were left out.
+    pub turns_cut: usize,
+    /// Completions of several turns, of which the assistant's alone are learnt.
+    pub masked: usize,
+    /// Preferences with a `margin`, which is not used.
+    pub margins: usize,
+    /// Rows that were left out because nothing can be learnt from them.
+    pub skipped: Skipped,
+}
+
+impl ReadReport {
+    /// What the user should know of it, in words.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = [
+            (self.cut, "examples were cut to the context"),
+            (self.dropped, "examples were left out: longer than the context"),
+            (self.turns_cut, "turns behind the assistant's last were left out"),
+            (self.masked, "completions have several turns, of which the assistant's are learnt"),
+            (self.margins, "preferences have a `margin`, which no loss here uses"),
+        ];
+        let told = notes.into_iter().chain(self.skipped.causes()).filter(|(count, _)| *count > 0);
+        told.map(|(count, what)| format!("{count} {what}")).collect()
+    }
 }
 
 /// A completion that was liked or not, as tokens.
@@ -45,6 +76,18 @@ pub struct UnpairedSequence {
     pub sequence: Sequence,
     /// Whether it was liked.
     pub label: bool,
+}
+
+/// A prompt's tokens, and what they were made of: what a model with another tokenizer or template reads
+/// instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptSource {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// The text or the turns.
+    pub content: Content,
+    /// How turns were rendered, with the tools and documents that belong to them.
+    pub render: RenderOptions,
 }
 
 impl<'a> Reader<'a> {
@@ -58,6 +101,7 @@ impl<'a> Reader<'a> {
             format: Format::Detect,
             rename: BTreeMap::new(),
             truncation: Truncation::Refuse,
+            on_bad_row: OnBadRow::Refuse,
         }
     }
 
@@ -81,27 +125,95 @@ impl<'a> Reader<'a> {
     /// The example of a row. `fallback` is what a row of no format is held to be, so that the
     /// error says what is missing.
     fn example(&self, row: &Row, fallback: Format) -> Result<Example, RecordError> {
-        let mut fields = row.fields.clone();
+        let example = self.example_of(self.renamed(&row.fields), fallback);
+        for NonFinite { pointer, number } in &row.non_finite {
+            // A number that nobody needs may be anything: the example stays the same.
+            let mut other = Value::Object(row.fields.clone());
+            if let Some(place) = other.pointer_mut(pointer) {
+                *place = Value::String(number.to_string());
+            }
+            let Value::Object(other) = other else { continue };
+            if self.example_of(self.renamed(&other), fallback) != example {
+                let column = pointer.trim_start_matches('/').replace('/', ".");
+                let column = column.replace("~1", "/").replace("~0", "~");
+                let reason = format!("it is needed, and is the number {number}");
+                return Err(RecordError::Column { column, reason });
+            }
+        }
+        example
+    }
+
+    fn example_of(
+        &self,
+        fields: Map<String, Value>,
+        fallback: Format,
+    ) -> Result<Example, RecordError> {
+        let format = match self.format {
+            Format::Detect => match Format::of(&fields) {
+                Ok(found) if fallback == Format::Detect || serves(found, fallback) => found,
+                Ok(_) => fallback,
+                Err(RecordError::NoFormat { .. }) if fallback != Format::Detect => fallback,
+                Err(e) => return Err(e),
+            },
+            format => format,
+        };
+        self.settled(format, fields)
+    }
+
+    /// The fields of a row under the names of the format.
+    fn renamed(&self, fields: &Map<String, Value>) -> Map<String, Value> {
+        let mut fields = fields.clone();
         for (from, to) in &self.rename {
             if let Some(value) = fields.shift_remove(from) {
                 fields.insert(to.clone(), value);
             }
         }
-        let format = match self.format {
-            Format::Detect => match Format::of(&fields) {
-                Ok(found) if fallback == Format::Detect || serves(found, fallback) => found,
-                Ok(_) => fallback,
-                Err(e) => {
-                    return if fallback == Format::Detect {
-                        Err(e)
-                    } else {
-                        fallback.example(fields)
-                    };
-                }
-            },
-            format => format,
+        fields
+    }
+
+    /// The example of fields, with roles that the template knows.
+    fn settled(&self, format: Format, fields: Map<String, Value>) -> Result<Example, RecordError> {
+        let found = columns(&fields);
+        let mut example = format.example(fields).map_err(|e| match e {
+            RecordError::MissingField { field } => {
+                RecordError::MissingColumn { field, columns: found }
+            }
+            other => other,
+        })?;
+        for (field, part) in example.parts() {
+            part.settle_roles(field, self.template)?;
+        }
+        Ok(example)
+    }
+
+    /// The reader for a row, which may bring tools of its own.
+    fn for_row(&self, row: &Row) -> Result<Cow<'_, Self>, RecordError> {
+        let tools = tools(&row.fields)?;
+        if tools.is_empty() {
+            return Ok(Cow::Borrowed(self));
+        }
+        let render = RenderOptions { tools, ..self.render.clone() };
+        Ok(Cow::Owned(Self { render, ..self.clone() }))
+    }
+
+    /// Refuses tools that come with a row and that its prompt does not speak of.
+    fn reads_tools(&self, example: &mut Example) -> Result<(), RecordError> {
+        let unread = |reason: &str| {
+            let (column, reason) = ("tools".to_owned(), reason.to_owned());
+            Err(RecordError::Column { column, reason })
         };
-        format.example(fields)
+        let Some((field, Content::Chat(turns))) = example.parts().into_iter().next() else {
+            return unread("the prompt is a text, which nothing is added to");
+        };
+        let without = RenderOptions { tools: Vec::new(), ..self.render.clone() };
+        let text = |options| {
+            let text = self.template(field)?.render(turns, options);
+            text.map_err(|e| RecordError::Chat { message: e.to_string() })
+        };
+        match text(&self.render)? == text(&without)? {
+            true => unread("the chat template writes nothing of them"),
+            false => Ok(()),
+        }
     }
 
     /// Reads every row of files and makes something of it.
@@ -109,16 +221,52 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
         fallback: Format,
-        mut take: impl FnMut(Example, &mut ReadReport) -> Result<Vec<T>, RecordError>,
+        mut take: impl FnMut(&Self, Example, &mut ReadReport) -> Result<Vec<T>, RecordError>,
     ) -> Result<(Vec<T>, ReadReport), DataError> {
         let (mut items, mut report) = (Vec::new(), ReadReport::default());
-        for row in Rows::new(find_files(files)?) {
-            let row = row?;
+        let skips = self.on_bad_row == OnBadRow::Skip;
+        for row in Rows::new(find_files(files)?).past_faults(skips) {
             report.rows += 1;
-            let example = self.example(&row, fallback);
-            items.extend(example.and_then(|e| take(e, &mut report)).map_err(|e| row.error(e))?);
+            let before = report;
+            let made = row.and_then(|row| {
+                let made = self.made(&row, fallback, &mut report, &mut take);
+                made.map_err(|fault| row.error(fault))
+            });
+            match made {
+                Ok(made) => items.extend(made),
+                Err(error) => {
+                    // What was counted of the row before its fault was seen does not count.
+                    report = before;
+                    if !(skips && error.fault().is_some_and(|fault| report.skipped.count(fault))) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        if items.is_empty() && (report.skipped.total() > 0 || report.dropped > 0) {
+            let files = files.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+            let why = report.notes().join("; ");
+            return Err(DataError::NothingLeft { files, rows: report.rows, why });
         }
         Ok((items, report))
+    }
+
+    /// What is made of a row.
+    fn made<T>(
+        &self,
+        row: &Row,
+        fallback: Format,
+        report: &mut ReadReport,
+        take: &mut impl FnMut(&Self, Example, &mut ReadReport) -> Result<Vec<T>, RecordError>,
+    ) -> Result<Vec<T>, RecordError> {
+        let reader = self.for_row(row)?;
+        let mut example = reader.example(row, fallback)?;
+        if matches!(reader, Cow::Owned(_)) {
+            reader.reads_tools(&mut example)?;
+        }
+        let margin = row.fields.get("margin").is_some_and(|m| !m.is_null());
+        report.margins += usize::from(margin && matches!(example, Example::Preference { .. }));
+        take(&reader, example, report)
     }
 
     /// Prompts: of prompt files, and of all others that have them.
@@ -130,12 +278,25 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<Vec<u32>>, ReadReport), DataError> {
-        self.read(files, Format::Prompt, |example, report| {
-            let mut tokens = self.prompt(&example.into_prompt()?)?;
+        let (prompts, report) = self.prompt_sources(files)?;
+        Ok((prompts.into_iter().map(|prompt| prompt.tokens).collect(), report))
+    }
+
+    /// As [`Reader::prompts`], each with what its tokens were made of.
+    ///
+    /// # Errors
+    /// As [`Reader::prompts`].
+    pub fn prompt_sources<S: AsRef<str>>(
+        &self,
+        files: &[S],
+    ) -> Result<(Vec<PromptSource>, ReadReport), DataError> {
+        self.read(files, Format::Prompt, |reader, example, report| {
+            let content = example.into_prompt()?;
+            let mut tokens = reader.prompt(&content)?;
             let (bos, excess) =
                 (self.bos(&tokens), (tokens.len() + 1).saturating_sub(self.context));
             if excess == 0 {
-                return Ok(vec![tokens]);
+                return Ok(vec![PromptSource { tokens, content, render: reader.render.clone() }]);
             }
             let cuts = matches!(self.truncation, Truncation::PromptStart | Truncation::PromptEnd);
             if self.truncation == Truncation::Drop {
@@ -151,7 +312,7 @@ impl<'a> Reader<'a> {
                 _ => tokens.truncate(tokens.len() - excess),
             }
             report.cut += 1;
-            Ok(vec![tokens])
+            Ok(vec![PromptSource { tokens, content, render: reader.render.clone() }])
         })
     }
 
@@ -163,13 +324,11 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<Sequence>, ReadReport), DataError> {
-        self.read(files, Format::Completion, |example, report| match example {
-            Example::Completion { prompt, completion } => {
-                let mut sequence = self.sequence(&prompt, ("completion", &completion))?;
-                self.keep(&mut [&mut sequence], "completion", report)
-                    .map(|kept| if kept { vec![sequence] } else { Vec::new() })
-            }
-            other => Err(other.not("a completion")),
+        self.read(files, Format::Completion, |reader, example, report| {
+            let (prompt, completion) = example.into_completion()?;
+            let mut sequence = reader.sequence(&prompt, ("completion", &completion), report)?;
+            let kept = self.keep(&mut [&mut sequence], "completion", report)?;
+            Ok(kept.then_some(sequence).into_iter().collect())
         })
     }
 
@@ -182,9 +341,9 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<PreferencePair>, ReadReport), DataError> {
-        self.read(files, Format::Preference, |example, report| match example {
+        self.read(files, Format::Preference, |reader, example, report| match example {
             Example::Preference { prompt, chosen, rejected } => {
-                Ok(self.pair_with(&prompt, &chosen, &rejected, report)?.into_iter().collect())
+                Ok(reader.pair_with(&prompt, &chosen, &rejected, report)?.into_iter().collect())
             }
             other => Err(other.not("a preference")),
         })
@@ -200,7 +359,9 @@ impl<'a> Reader<'a> {
         chosen: &Content,
         rejected: &Content,
     ) -> Result<Option<PreferencePair>, RecordError> {
-        self.pair_with(prompt, chosen, rejected, &mut ReadReport::default())
+        let answers = [("chosen", chosen.clone()), ("rejected", rejected.clone())];
+        let (prompt, [chosen, rejected]) = join(prompt.clone(), answers)?;
+        self.pair_with(&prompt, &chosen, &rejected, &mut ReadReport::default())
     }
 
     fn pair_with(
@@ -210,8 +371,8 @@ impl<'a> Reader<'a> {
         rejected: &Content,
         report: &mut ReadReport,
     ) -> Result<Option<PreferencePair>, RecordError> {
-        let mut chosen = self.sequence(prompt, ("chosen", chosen))?;
-        let mut rejected = self.sequence(prompt, ("rejected", rejected))?;
+        let mut chosen = self.sequence(prompt, ("chosen", chosen), report)?;
+        let mut rejected = self.sequence(prompt, ("rejected", rejected), report)?;
         // Before a cut, so that what was equal is not told to be too long.
         if chosen == rejected {
             return Err(RecordError::Identical);
@@ -235,10 +396,10 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<UnpairedSequence>, ReadReport), DataError> {
-        self.read(files, Format::Unpaired, |example, report| {
+        self.read(files, Format::Unpaired, |reader, example, report| {
             let mut items = Vec::new();
             for (prompt, completion, label) in example.into_unpaired()? {
-                let mut sequence = self.sequence(&prompt, ("completion", &completion))?;
+                let mut sequence = reader.sequence(&prompt, ("completion", &completion), report)?;
                 if self.keep(&mut [&mut sequence], "completion", report)? {
                     items.push(UnpairedSequence { sequence, label });
                 }
@@ -257,17 +418,14 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<ChatTokens>, ReadReport), DataError> {
-        self.read(files, Format::Text, |example, report| {
+        self.read(files, Format::Text, |reader, example, report| {
             let mut text = match example {
                 Example::Text(Content::Plain(text)) => {
-                    let tokens = encode_completion(self.tokenizer, "text", &text)?;
+                    let tokens = encode_completion(self.tokenizer, "", ("text", &text))?;
                     let tokens = self.tokenizer.begin(tokens);
                     ChatTokens { assistant: vec![true; tokens.len()], tokens }
                 }
-                Example::Text(Content::Chat(turns)) => self
-                    .template("messages")?
-                    .encode(self.tokenizer, &turns, &self.render)
-                    .map_err(|e| RecordError::Chat { message: e.to_string() })?,
+                Example::Text(Content::Chat(turns)) => reader.conversation(&turns)?,
                 other => return Err(other.not("a text")),
             };
             let (tokens, context) = (text.tokens.len(), self.context);
@@ -297,7 +455,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn template(&self, field: &'static str) -> Result<&'a ChatTemplate, RecordError> {
+    pub(super) fn template(&self, field: &'static str) -> Result<&'a ChatTemplate, RecordError> {
         self.template.ok_or(RecordError::NoTemplate { field })
     }
 
@@ -324,78 +482,6 @@ impl<'a> Reader<'a> {
         report.dropped += usize::from(fitted == Fitted::Dropped);
         Ok(fitted != Fitted::Dropped)
     }
-
-    /// Tokens of a prompt as generation begins from it.
-    fn prompt(&self, prompt: &Content) -> Result<Vec<u32>, RecordError> {
-        match prompt {
-            Content::Plain(text) => {
-                Ok(self.tokenizer.begin(encode_text(self.tokenizer, "prompt", text)?))
-            }
-            Content::Chat(turns) => {
-                encode_text(self.tokenizer, "prompt", &self.prompt_text(turns)?)
-            }
-        }
-    }
-
-    /// The text of turns with what comes before the assistant's answer; without it if the
-    /// assistant has begun to speak.
-    fn prompt_text(&self, turns: &[Message]) -> Result<String, RecordError> {
-        let ends_in_answer = turns.last().is_some_and(|m| m.role == "assistant");
-        let options = RenderOptions {
-            add_generation_prompt: !ends_in_answer,
-            continue_final_message: ends_in_answer,
-            ..self.render.clone()
-        };
-        let text = self.template("prompt")?.render(turns, &options);
-        text.map_err(|e| RecordError::Chat { message: e.to_string() })
-    }
-
-    /// A prompt with its completion, tokenised apart: the prompt that is learned from is the one
-    /// that is generated from.
-    fn sequence(
-        &self,
-        prompt: &Content,
-        (field, completion): (&'static str, &Content),
-    ) -> Result<Sequence, RecordError> {
-        let response = match (prompt, completion) {
-            (Content::Plain(_), Content::Plain(text)) => {
-                encode_completion(self.tokenizer, field, text)?
-            }
-            (Content::Chat(before), Content::Chat(turns)) => {
-                encode_text(self.tokenizer, field, &self.answer_text(field, before, turns)?)?
-            }
-            (Content::Chat(before), Content::Plain(text)) => {
-                let turns = [Message::new("assistant", text.as_str())];
-                encode_text(self.tokenizer, field, &self.answer_text(field, before, &turns)?)?
-            }
-            (Content::Plain(_), Content::Chat(_)) => {
-                let expected = "a text, as the prompt is";
-                return Err(RecordError::WrongType { field, expected, found: "a conversation" });
-            }
-        };
-        Ok(Sequence::new(self.prompt(prompt)?, response))
-    }
-
-    /// What the turns of an answer add to the text of their prompt, without the line break that
-    /// some templates put behind the marker that ends a turn.
-    fn answer_text(
-        &self,
-        field: &'static str,
-        before: &[Message],
-        turns: &[Message],
-    ) -> Result<String, RecordError> {
-        let prompt = self.prompt_text(before)?;
-        let all: Vec<Message> = before.iter().chain(turns).cloned().collect();
-        let whole = self.template(field)?.render(&all, &self.render);
-        let whole = whole.map_err(|e| RecordError::Chat { message: e.to_string() })?;
-        let Some(answer) = whole.strip_prefix(&prompt) else {
-            let message = "the template renders the prompt differently when it is answered";
-            return Err(RecordError::Chat { message: message.into() });
-        };
-        let said = turns.last().and_then(Message::text).unwrap_or_default().trim_end();
-        let trimmed = answer.trim_end();
-        Ok(if trimmed.ends_with(said) { answer.to_owned() } else { trimmed.to_owned() })
-    }
 }
 
 /// Whether rows of a format can stand for another.
@@ -410,11 +496,17 @@ fn serves(found: Format, wanted: Format) -> bool {
     );
     match wanted {
         Format::Prompt => {
-            preference || matches!(found, Format::Prompt | Format::Completion | Format::Unpaired)
+            preference
+                || matches!(
+                    found,
+                    Format::Prompt | Format::Completion | Format::Unpaired | Format::Messages
+                )
         }
         Format::Preference => preference,
         Format::Unpaired => preference || found == Format::Unpaired,
-        Format::Completion => matches!(found, Format::Completion | Format::Unpaired),
+        Format::Completion => {
+            matches!(found, Format::Completion | Format::Unpaired | Format::Messages)
+        }
         Format::Text => matches!(found, Format::Text | Format::Messages),
         other => found == other,
     }

@@ -28,7 +28,11 @@ impl<'a> Fields<'a> {
     }
 
     fn required(&self, field: &str) -> Result<&'a Value, FamilyError> {
-        self.get(field).ok_or_else(|| self.error(field, "is missing"))
+        match self.value.get(field) {
+            None => Err(self.error(field, "is missing")),
+            Some(Value::Null) => Err(self.error(field, "must not be null")),
+            Some(value) => Ok(value),
+        }
     }
 
     pub(super) fn text(&self, field: &str) -> Result<String, FamilyError> {
@@ -59,7 +63,7 @@ impl<'a> Fields<'a> {
 
     /// A number of things, which may be zero, or a default where there is none.
     pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
-        self.get(field).map_or(Ok(default), |_| self.count(field))
+        self.value.get(field).map_or(Ok(default), |_| self.count(field))
     }
 
     pub(super) fn number(&self, field: &str) -> Result<f64, FamilyError> {
@@ -69,7 +73,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn number_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
-        self.get(field).map_or(Ok(default), |_| self.number(field))
+        self.value.get(field).map_or(Ok(default), |_| self.number(field))
     }
 
     /// A number above zero.
@@ -82,11 +86,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
-        self.get(field).map_or(Ok(default), |_| self.positive(field))
+        self.value.get(field).map_or(Ok(default), |_| self.positive(field))
     }
 
     pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, FamilyError> {
-        match self.get(field) {
+        match self.value.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(other) => Err(self.error(field, format!("must be true or false, got {other}"))),
@@ -94,7 +98,22 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields of a nested object, if there is one.
-    pub(super) fn object(&self, field: &str) -> Option<Fields<'a>> {
-        self.get(field).filter(|v| v.is_object()).map(|v| Fields::new(v, self.path))
+    pub(super) fn object(&self, field: &str) -> Result<Option<Fields<'a>>, FamilyError> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(value) if value.is_object() => Ok(Some(Fields::new(value, self.path))),
+            Some(other) => Err(self.error(field, format!("must be an object, got {other}"))),
+        }
+    }
+
+    /// Fails on a field that is there as null.
+    pub(super) fn not_null(&self, field: &str) -> Result<(), FamilyError> {
+        self.value.get(field).map_or(Ok(()), |_| self.required(field).map(drop))
+    }
+
+    /// The fields that are not null.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        let fields = self.value.as_object().into_iter().flatten();
+        fields.filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
     }
 }

@@ -1,9 +1,9 @@
 //! Gemma 2 (`gemma2`): norms around both halves, 1 + γ, soft caps, windows on every other layer.
 
-use super::parts::{activation, attention_bias, llama_like, window};
+use super::parts::{Absent, activation, attention_bias, llama_like, whole_rope, window};
 use super::{Family, Fields, Names};
 use crate::FamilyError;
-use crate::architecture::{Architecture, NormKind, Sliding};
+use crate::architecture::{Architecture, NormKind, Rope, Sliding};
 
 pub(super) struct Gemma2;
 
@@ -20,7 +20,7 @@ impl Family for Gemma2 {
     }
 
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
-        let mut architecture = gemma(fields)?;
+        let mut architecture = gemma(fields, whole_rope(fields)?)?;
         let layers = architecture.shape.layers;
         architecture.window = window(fields, Some(4096), layers, Sliding::ExceptEvery(2))?;
         architecture.attention_softcap = cap(fields, "attn_logit_softcapping", Some(50.0))?;
@@ -34,8 +34,16 @@ impl Family for Gemma2 {
 }
 
 /// What Gemma 2 and 3 share.
-pub(super) fn gemma(fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
-    let mut architecture = llama_like(fields)?;
+pub(super) fn gemma(fields: &Fields<'_>, rope: Rope) -> Result<Architecture, FamilyError> {
+    fields.not_null("head_dim")?;
+    fields.not_null("num_key_value_heads")?;
+    fields.not_null("sliding_window")?;
+    let bidirectional = "use_bidirectional_attention";
+    if fields.get(bidirectional).is_some() && fields.flag_or(bidirectional, false)? {
+        return Err(fields.error(bidirectional, "is not a decoder"));
+    }
+    let absent = Absent { kv_heads: Some(4), head_dim: Some(256) };
+    let mut architecture = llama_like(fields, absent, rope)?;
     let shape = &mut architecture.shape;
     shape.tied = fields.flag_or("tie_word_embeddings", true)?;
     shape.parts.sandwich = true;

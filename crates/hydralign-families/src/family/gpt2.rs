@@ -30,14 +30,16 @@ impl Family for Gpt2 {
         if fields.flag_or("add_cross_attention", false)? {
             return Err(fields.error("add_cross_attention", "is not supported"));
         }
-        let (hidden, heads) = (fields.size("n_embd")?, fields.size("n_head")?);
-        let context = fields.size("n_positions")?;
-        let head_dim = head_dim(fields, hidden, ("n_head", heads))?;
+        let heads_name = spelled(fields, "num_attention_heads", "n_head");
+        let (hidden, heads) =
+            (fields.size(spelled(fields, "hidden_size", "n_embd"))?, fields.size(heads_name)?);
+        let context = fields.size(spelled(fields, "max_position_embeddings", "n_positions"))?;
+        let head_dim = head_dim(fields, hidden, (heads_name, heads))?;
         let shape = ModelShape {
             vocab: fields.size("vocab_size")?,
             hidden,
             intermediate: fields.size_or("n_inner", 4 * hidden)?,
-            layers: fields.size("n_layer")?,
+            layers: fields.size(spelled(fields, "num_hidden_layers", "n_layer"))?,
             heads,
             kv_heads: heads,
             head_dim,
@@ -72,4 +74,9 @@ impl Family for Gpt2 {
     fn storage(&self) -> Storage {
         Storage::InOut
     }
+}
+
+/// The general name of a size where a file uses it, which transformers takes before GPT-2's own.
+fn spelled<'a>(fields: &Fields<'_>, general: &'a str, own: &'a str) -> &'a str {
+    if fields.value.get(general).is_some() { general } else { own }
 }

@@ -1,7 +1,7 @@
 //! GPT-NeoX and Pythia (`gpt_neox`): parallel or sequential residual, partly rotary heads,
 //! queries, keys and values fused head by head.
 
-use super::parts::{activation, head_dim, plain, rope};
+use super::parts::{activation, head_dim, plain, rope, rope_object};
 use super::{Family, Fields, Names};
 use crate::FamilyError;
 use crate::Order;
@@ -36,9 +36,13 @@ impl Family for GptNeoX {
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
         let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
         let head_dim = head_dim(fields, hidden, ("num_attention_heads", heads))?;
+        if fields.size_or("head_dim", head_dim)? != head_dim {
+            let reason = format!("must be the hidden size through the heads, {head_dim}");
+            return Err(fields.error("head_dim", reason));
+        }
         let bias = fields.flag_or("attention_bias", true)?;
         let parallel = fields.flag_or("use_parallel_residual", true)?;
-        let rope = rope(fields, fields.number_or("rotary_emb_base", 10_000.0)?)?;
+        let rope = rope(fields, "rotary_emb_base")?;
         let dims = (head_dim as f64 * rotary_share(fields)?) as usize;
         let shape = ModelShape {
             vocab: fields.size("vocab_size")?,
@@ -83,7 +87,7 @@ impl Family for GptNeoX {
 /// The share of each head that is rotated: `partial_rotary_factor` (transformers 5) or
 /// `rotary_pct`.
 fn rotary_share(fields: &Fields<'_>) -> Result<f64, FamilyError> {
-    let nested = fields.object("rope_parameters");
+    let nested = rope_object(fields)?;
     let nested = nested.filter(|f| f.get("partial_rotary_factor").is_some());
     let share = match nested {
         Some(nested) => nested.positive("partial_rotary_factor")?,

@@ -1,6 +1,6 @@
 //! Llama 1, 2 and 3 (`llama`), with their biases and rope scalings.
 
-use super::parts::{attention_bias, llama_like};
+use super::parts::{Absent, attention_bias, llama_like, whole_rope};
 use super::{Family, Fields, Names};
 use crate::FamilyError;
 use crate::architecture::Architecture;
@@ -16,7 +16,7 @@ impl Family for Llama {
     }
 
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
-        let mut architecture = llama_like(fields)?;
+        let mut architecture = llama_like(fields, Absent::default(), whole_rope(fields)?)?;
         attention_bias(fields, &mut architecture.shape.parts)?;
         architecture.shape.parts.mlp_bias = fields.flag_or("mlp_bias", false)?;
         Ok(architecture)

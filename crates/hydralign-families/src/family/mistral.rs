@@ -1,9 +1,11 @@
-//! Mistral (`mistral`): Llama with a sliding window on every layer.
+//! Mistral (`mistral`): Llama with a sliding window on every layer, or on those that `layer_types` lists.
+//!
+//! Source: transformers' `AutoConfig`, which reads a `mistral` with `layer_types` as Ministral.
 
-use super::parts::{llama_like, window};
+use super::parts::{Absent, llama_like, whole_rope, window};
 use super::{Family, Fields, Names};
 use crate::FamilyError;
-use crate::architecture::{Architecture, Sliding, Window};
+use crate::architecture::{Architecture, Sliding};
 
 pub(super) struct Mistral;
 
@@ -13,10 +15,10 @@ impl Family for Mistral {
     }
 
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
-        let mut architecture = llama_like(fields)?;
+        let mut architecture =
+            llama_like(fields, Absent { kv_heads: Some(8), head_dim: None }, whole_rope(fields)?)?;
         let layers = architecture.shape.layers;
-        architecture.window = window(fields, Some(4096), layers, Sliding::Always)?
-            .map(|window| Window { layers: Sliding::Always, ..window });
+        architecture.window = window(fields, Some(4096), layers, Sliding::Always)?;
         Ok(architecture)
     }
 

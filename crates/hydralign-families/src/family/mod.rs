@@ -6,6 +6,7 @@ mod gemma2;
 mod gemma3;
 mod gpt2;
 mod gpt_neox;
+mod keys;
 mod llama;
 mod mistral;
 mod names;
@@ -127,6 +128,7 @@ pub fn of(config: &Value, path: &Path) -> Result<&'static dyn Family, FamilyErro
 /// another. Sizes whose products no tensor could have are among them.
 pub fn architecture(config: &Value, path: &Path) -> Result<Architecture, FamilyError> {
     let fields = Fields::new(config, path);
+    keys::check(&fields)?;
     let architecture = of(config, path)?.architecture(&fields)?;
     parts::check(&fields, &architecture)?;
     Ok(architecture)

@@ -7,9 +7,22 @@ use crate::architecture::{
 };
 use hydralign_placement::{ModelShape, Parts, WeightDims};
 
+/// What a family's configuration class assumes where a file says nothing.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Absent {
+    /// Heads of keys and values; as many as query heads if none.
+    pub(super) kv_heads: Option<usize>,
+    /// The size of a head; the hidden size through the heads if none.
+    pub(super) head_dim: Option<usize>,
+}
+
 /// The fields that Llama and its relatives share, read as Llama's: root-mean-square norms before
 /// each half, a gated feed-forward block, rotary positions, no biases, no window.
-pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
+pub(super) fn llama_like(
+    fields: &Fields<'_>,
+    absent: Absent,
+    rope: Rope,
+) -> Result<Architecture, FamilyError> {
     let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
     let shape = ModelShape {
         vocab: fields.size("vocab_size")?,
@@ -17,12 +30,14 @@ pub(super) fn llama_like(fields: &Fields<'_>) -> Result<Architecture, FamilyErro
         intermediate: fields.size("intermediate_size")?,
         layers: fields.size("num_hidden_layers")?,
         heads,
-        kv_heads: fields.size_or("num_key_value_heads", heads)?,
-        head_dim: fields.size_or("head_dim", hidden / heads)?,
+        kv_heads: match fields.value.get("num_key_value_heads") {
+            None => absent.kv_heads.unwrap_or(heads),
+            Some(_) => fields.size_or("num_key_value_heads", heads)?,
+        },
+        head_dim: fields.size_or("head_dim", absent.head_dim.unwrap_or(hidden / heads))?,
         tied: fields.flag_or("tie_word_embeddings", false)?,
         parts: Parts::default(),
     };
-    let rope = rope(fields, 10_000.0)?;
     Ok(Architecture {
         norm: NormKind::Rms,
         norm_eps: fields.number_or("rms_norm_eps", 1e-6)?,
@@ -77,7 +92,7 @@ pub(super) fn activation(
     field: &str,
     default: &str,
 ) -> Result<Activation, FamilyError> {
-    let name = fields.get(field).map_or(Ok(default.to_owned()), |_| fields.text(field))?;
+    let name = fields.value.get(field).map_or(Ok(default.to_owned()), |_| fields.text(field))?;
     match name.as_str() {
         "silu" | "swish" => Ok(Activation::Silu),
         "gelu" => Ok(Activation::Gelu),
@@ -87,38 +102,106 @@ pub(super) fn activation(
     }
 }
 
-/// `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (transformers 4).
-pub(super) fn rope(fields: &Fields<'_>, default_base: f64) -> Result<Rope, FamilyError> {
-    let nested = fields.object("rope_parameters").or_else(|| fields.object("rope_scaling"));
-    let outer = fields.number_or("rope_theta", default_base)?;
-    match nested {
-        Some(nested) => {
-            Ok(Rope { base: nested.number_or("rope_theta", outer)?, scaling: scaling(&nested)? })
-        }
+/// What a description of rotary positions may hold: keys that a kind does not use are passed over,
+/// as transformers does.
+const ROPE_KEYS: [&str; 16] = [
+    "rope_type",
+    "type",
+    "rope_theta",
+    "partial_rotary_factor",
+    "factor",
+    "original_max_position_embeddings",
+    "low_freq_factor",
+    "high_freq_factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+    "long_factor",
+    "short_factor",
+];
+
+/// The object that describes rotary positions: `rope_scaling` (transformers 4) if it says anything,
+/// else `rope_parameters` (transformers 5), as transformers 5 chooses where both are there.
+pub(super) fn rope_object<'a>(fields: &Fields<'a>) -> Result<Option<Fields<'a>>, FamilyError> {
+    let scaling = fields.object("rope_scaling")?;
+    match scaling.filter(|f| f.value.as_object().is_some_and(|map| !map.is_empty())) {
+        Some(scaling) => Ok(Some(scaling)),
+        None => fields.object("rope_parameters"),
+    }
+}
+
+/// Rotary positions; the base may stand in the object or beside it under the name `base`.
+pub(super) fn rope(fields: &Fields<'_>, base: &str) -> Result<Rope, FamilyError> {
+    let outer = fields.number_or(base, 10_000.0)?;
+    match rope_object(fields)? {
+        Some(nested) => Ok(Rope {
+            base: nested.number_or("rope_theta", outer)?,
+            scaling: scaling(&nested, fields)?,
+        }),
         None => Ok(Rope { base: outer, scaling: RopeScaling::None }),
     }
 }
 
-/// The scaling that an object with `rope_type` (or, before, `type`) describes.
-pub(super) fn scaling(fields: &Fields<'_>) -> Result<RopeScaling, FamilyError> {
-    let kind = if fields.get("rope_type").is_some() { "rope_type" } else { "type" };
-    if fields.get(kind).is_none() {
+/// Rotary positions of a family that rotates whole heads.
+pub(super) fn whole_rope(fields: &Fields<'_>) -> Result<Rope, FamilyError> {
+    let rope = rope(fields, "rope_theta")?;
+    // Without a scaling transformers passes over the share, with one the shapes do not fit.
+    if rope.scaling != RopeScaling::None && partly_rotary(fields)? {
+        let reason = "is not supported in this family together with a rope scaling";
+        return Err(fields.error("partial_rotary_factor", reason));
+    }
+    Ok(rope)
+}
+
+/// Whether a configuration asks for heads that are rotated in part.
+fn partly_rotary(fields: &Fields<'_>) -> Result<bool, FamilyError> {
+    let nested =
+        rope_object(fields)?.map_or(Ok(1.0), |f| f.number_or("partial_rotary_factor", 1.0))?;
+    Ok(nested != 1.0 || fields.number_or("partial_rotary_factor", 1.0)? != 1.0)
+}
+
+/// The scaling that an object with `rope_type` (or, before, `type`) describes, in a configuration.
+pub(super) fn scaling(
+    fields: &Fields<'_>,
+    config: &Fields<'_>,
+) -> Result<RopeScaling, FamilyError> {
+    if let Some(key) = fields.names().find(|key| !ROPE_KEYS.contains(key)) {
+        return Err(fields.error(key, "is not known in a description of rotary positions"));
+    }
+    let kind = if fields.value.get("rope_type").is_some() { "rope_type" } else { "type" };
+    if fields.value.get(kind).is_none() {
         return Ok(RopeScaling::None);
     }
     match fields.text(kind)?.as_str() {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: fields.positive("factor")? }),
-        "llama3" => Ok(RopeScaling::Llama3 {
-            factor: fields.positive("factor")?,
-            low: fields.positive("low_freq_factor")?,
-            high: fields.positive("high_freq_factor")?,
-            original: fields.positive("original_max_position_embeddings")?,
-        }),
+        "llama3" => llama3(fields, config),
         other => {
             let reason = format!("`{other}` is not supported (known: default, linear, llama3)");
             Err(fields.error(kind, reason))
         }
     }
+}
+
+fn llama3(fields: &Fields<'_>, config: &Fields<'_>) -> Result<RopeScaling, FamilyError> {
+    let original = "original_max_position_embeddings";
+    if config.get(original).is_some() {
+        let reason = "beside a rope scaling is not supported; it belongs into `rope_parameters`";
+        return Err(config.error(original, reason));
+    }
+    let original = match fields.value.get(original) {
+        Some(_) => fields.positive(original)?,
+        None => config.positive("max_position_embeddings")?,
+    };
+    Ok(RopeScaling::Llama3 {
+        factor: fields.positive("factor")?,
+        low: fields.positive("low_freq_factor")?,
+        high: fields.positive("high_freq_factor")?,
+        original,
+    })
 }
 
 /// The window of `sliding_window` positions, on the layers that `layer_types` lists or, without
@@ -139,10 +222,12 @@ pub(super) fn window(
         None => default_layers,
         Some(list) => Sliding::Listed(layer_types(fields, list, layers)?),
     };
-    Ok(Some(Window { size, layers }))
+    // A list without a window is none.
+    let slides = !matches!(&layers, Sliding::Listed(listed) if !listed.contains(&true));
+    Ok(slides.then_some(Window { size, layers }))
 }
 
-fn layer_types(
+pub(super) fn layer_types(
     fields: &Fields<'_>,
     list: &serde_json::Value,
     layers: usize,

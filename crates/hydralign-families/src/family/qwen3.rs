@@ -1,6 +1,6 @@
 //! Qwen3 (`qwen3`): Llama with norms on each head's queries and keys, and a head size of its own.
 
-use super::parts::{attention_bias, llama_like};
+use super::parts::{Absent, attention_bias, llama_like, whole_rope};
 use super::qwen2::upper_window;
 use super::{Family, Fields, Names};
 use crate::FamilyError;
@@ -17,7 +17,9 @@ impl Family for Qwen3 {
     }
 
     fn architecture(&self, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
-        let mut architecture = llama_like(fields)?;
+        fields.not_null("head_dim")?;
+        let absent = Absent { kv_heads: Some(32), head_dim: Some(128) };
+        let mut architecture = llama_like(fields, absent, whole_rope(fields)?)?;
         attention_bias(fields, &mut architecture.shape.parts)?;
         architecture.shape.parts.qk_norm = true;
         architecture.window = upper_window(fields, architecture.shape.layers)?;

@@ -2,6 +2,7 @@
 
 mod dtype;
 mod folder;
+mod place;
 mod shard;
 mod tensors;
 mod write;
@@ -9,6 +10,7 @@ mod write;
 pub use dtype::StoredDtype;
 pub(crate) use folder::Staging;
 pub use folder::copy_companions;
+pub(crate) use place::{check_adapter, check_model};
 pub(crate) use tensors::TensorFiles;
 pub use write::SaveOptions;
 pub(crate) use write::{Named, write_tensors};
@@ -24,8 +26,10 @@ pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> ModelError {
     ModelError::Malformed { path: path.to_owned(), reason: reason.into() }
 }
 
-/// Parses a JSON file.
+/// Parses a JSON file as Python does; numbers that are not finite become strings.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
     let bytes = std::fs::read(path).map_err(io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| malformed(path, format!("not JSON: {e}")))
+    let text = String::from_utf8(bytes).map_err(|e| malformed(path, format!("not UTF-8: {e}")))?;
+    let parsed = hydralign_json::parse(&text);
+    Ok(parsed.map_err(|e| malformed(path, format!("not JSON: {e}")))?.spelled())
 }

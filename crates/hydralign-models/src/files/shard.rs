@@ -28,6 +28,12 @@ impl Shard {
         let mut prefix = [0u8; 8];
         file.read_exact(&mut prefix)
             .map_err(|_| malformed(path, "shorter than its 8-byte prefix"))?;
+        if prefix == *b"version " {
+            return Err(malformed(
+                path,
+                "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
+            ));
+        }
         let header = u64::from_le_bytes(prefix);
         if header > HEADER_LIMIT || header > length.saturating_sub(8) {
             let reason = format!(
@@ -56,6 +62,33 @@ impl Shard {
 
     fn missing(&self, name: &str) -> ModelError {
         ModelError::MissingTensor { path: self.path.clone(), tensor: name.to_owned() }
+    }
+
+    /// Whether a tensor is the same as one of another file: number type, shape and bytes.
+    pub(super) fn same(&self, name: &str, other: &Self, theirs: &str) -> Result<bool, ModelError> {
+        let info = self.metadata.info(name).ok_or_else(|| self.missing(name))?;
+        let their = other.metadata.info(theirs).ok_or_else(|| other.missing(theirs))?;
+        if info.dtype != their.dtype || info.shape != their.shape {
+            return Ok(false);
+        }
+        let (mut left, mut right) =
+            (self.bytes(info.data_offsets)?, other.bytes(their.data_offsets)?);
+        let piece = PIECE.min(info.data_offsets.1 - info.data_offsets.0);
+        let (mut a, mut b) = (vec![0; piece], vec![0; piece]);
+        loop {
+            let read = left.read(&mut a).map_err(io(&self.path))?;
+            right.read_exact(&mut b[..read]).map_err(io(&other.path))?;
+            if read == 0 || a[..read] != b[..read] {
+                return Ok(read == 0);
+            }
+        }
+    }
+
+    /// The bytes of a tensor, through a handle of their own: two tensors may lie in one file.
+    fn bytes(&self, (from, to): (usize, usize)) -> Result<impl Read, ModelError> {
+        let mut file = File::open(&self.path).map_err(io(&self.path))?;
+        file.seek(SeekFrom::Start(self.data_start + from as u64)).map_err(io(&self.path))?;
+        Ok(file.take((to - from) as u64))
     }
 
     /// Reads a tensor as rows of `width` numbers, some at a time: `use_rows` gets the first

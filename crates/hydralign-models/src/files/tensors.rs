@@ -20,17 +20,14 @@ impl TensorFiles {
         Self::from_shards(path, vec![Shard::open(path)?])
     }
 
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+    /// Opens `model.safetensors` or, where there is none, the shards that
+    /// `model.safetensors.index.json` lists: an index beside a whole file is left from an older save,
+    /// and transformers reads the file.
     pub(crate) fn open_dir(dir: &Path) -> Result<Self, ModelError> {
-        let index = dir.join("model.safetensors.index.json");
-        if index.exists() {
+        let (single, index) =
+            (dir.join("model.safetensors"), dir.join("model.safetensors.index.json"));
+        if !single.exists() && index.exists() {
             return Self::open_index(&index);
-        }
-        let single = dir.join("model.safetensors");
-        if !single.exists() && dir.join("pytorch_model.bin").exists() {
-            let reason = "only pickled weights (pytorch_model.bin) are here; save the model once \
-                          with `safe_serialization` to get model.safetensors";
-            return Err(malformed(dir, reason));
         }
         Self::open(&single)
     }
@@ -67,6 +64,11 @@ impl TensorFiles {
         Ok(Self { path: path.to_owned(), shards, owner, taken: BTreeSet::new() })
     }
 
+    /// The file or the index.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.owner.contains_key(name)
     }
@@ -101,6 +103,14 @@ impl TensorFiles {
     /// The number type of a tensor.
     pub(crate) fn dtype(&mut self, name: &str) -> Result<StoredDtype, ModelError> {
         self.shard(name)?.dtype(name)
+    }
+
+    /// Whether two tensors are the same: their number types, shapes and bytes.
+    pub(crate) fn same(&self, left: &str, right: &str) -> Result<bool, ModelError> {
+        match (self.owner.get(left), self.owner.get(right)) {
+            (Some(&l), Some(&r)) => self.shards[l].same(left, &self.shards[r], right),
+            _ => Ok(false),
+        }
     }
 
     /// A vector, put into the order of memory.

@@ -86,15 +86,16 @@ impl Named {
         }
     }
 
-    /// Fails if a finite number would become infinite.
+    /// Fails for a number that is not finite, or would not be as stored.
     fn check_range(&self, path: &Path) -> Result<(), ModelError> {
-        if self.dtype == StoredDtype::F32 {
-            return Ok(());
-        }
-        match self.values().into_iter().find(|&v| !self.dtype.holds(v)) {
+        let (name, dtype) = (&self.name, self.dtype.name());
+        match self.values().into_iter().find(|&v| !v.is_finite() || !self.dtype.holds(v)) {
+            Some(value) if value.is_finite() => {
+                Err(malformed(path, format!("{value} of tensor `{name}` does not fit {dtype}")))
+            }
             Some(value) => {
-                let dtype = self.dtype.name();
-                let reason = format!("{value} of tensor `{}` does not fit {dtype}", self.name);
+                let reason =
+                    format!("tensor `{name}` holds {value}, and only finite weights are saved");
                 Err(malformed(path, reason))
             }
             None => Ok(()),
@@ -178,7 +179,46 @@ fn write_file(path: &Path, tensors: &[Named]) -> Result<(), ModelError> {
     tensors.iter().try_for_each(|t| t.check_range(path))?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let views = tensors.iter().map(|t| (t.name.as_str(), t));
+    // The library writes a private file and renames it. A file made in the usual way has the permissions
+    // that the user's other files have.
+    let made = std::fs::File::create(path).and_then(|file| file.metadata()).map_err(io(path))?;
     safetensors::serialize_to_file(views, Some(metadata), path)
         .map_err(|e| malformed(path, e.to_string()))?;
+    std::fs::set_permissions(path, made.permissions()).map_err(io(path))?;
     std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Tensor};
+
+    fn write(dir: &Path, numbers: [f32; 2], dtype: StoredDtype) -> Result<(), ModelError> {
+        let tensor = Tensor::<1>::from_data(numbers, &Device::flex());
+        let named = Named::vector("w".into(), tensor, Order::Same, dtype);
+        write_tensors(dir, "model", &[named], usize::MAX)
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for dtype in [StoredDtype::F32, StoredDtype::Bf16, StoredDtype::F16] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let text = write(dir.path(), [1.0, bad], dtype).unwrap_err().to_string();
+                assert!(text.contains(&format!("`w` holds {bad}")), "{text}");
+            }
+        }
+        let text = write(dir.path(), [1.0, 1e6], StoredDtype::F16).unwrap_err().to_string();
+        assert!(text.contains("does not fit"), "{text}");
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn weights_are_as_readable_as_any_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), [1.0, 2.0], StoredDtype::F32).unwrap();
+        std::fs::write(dir.path().join("other"), "").unwrap();
+        let permissions = |name: &str| dir.path().join(name).metadata().unwrap().permissions();
+        assert_eq!(permissions("model.safetensors"), permissions("other"));
+    }
 }

@@ -27,7 +27,7 @@ impl AdapterConfig {
         Ok(Self {
             rank: reader.rank("r", config.get("r"))?,
             alpha: reader.alpha("lora_alpha", config.get("lora_alpha"))?,
-            rank_stabilized: config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+            rank_stabilized: reader.flag("use_rslora")?,
             targets: reader.modules("target_modules")?,
             excluded: reader.modules("exclude_modules")?,
             saved: reader.strings("modules_to_save")?.unwrap_or_default(),
@@ -73,6 +73,78 @@ fn first<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
     patterns.iter().find(matches).map(|(_, value)| *value)
 }
 
+/// Fields of a LoRA configuration that are applied.
+pub(super) const APPLIED: [&str; 13] = [
+    "alpha_pattern",
+    "exclude_modules",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "modules_to_save",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "use_rslora",
+    // peft sets it by the kind of the layer, whatever the file says.
+    "fan_in_fan_out",
+];
+
+/// Fields that do not change what a trained adapter computes: where it came from, how it was begun
+/// and trained.
+pub(super) const HARMLESS: [&str; 16] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+    "velora_config",
+];
+
+/// Fields that change what an adapter computes and are not supported, unless they say nothing.
+pub(super) const REFUSED: [&str; 14] = [
+    "alora_invocation_tokens",
+    "arrow_config",
+    "bias",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "megatron_config",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+    // The same under the name of an older version.
+    "enable_lora",
+];
+
+/// Starts of the pairs that leave the base weights as they are.
+const KEEP_THE_BASE: [&str; 3] = ["eva", "mica", "orthogonal"];
+
+/// Whether a value says more than that something is off.
+fn says(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty() && text != "none",
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
 struct Reader<'a> {
     config: &'a Value,
     path: &'a Path,
@@ -92,29 +164,58 @@ impl Reader<'_> {
     }
 
     fn check_supported(&self) -> Result<(), ModelError> {
-        if self.get("peft_type").and_then(Value::as_str) != Some("LORA") {
-            return Err(self.error("peft_type", "must be `LORA`"));
+        match self.get("peft_type").and_then(Value::as_str) {
+            Some("LORA") => {}
+            other => {
+                let found = other.map_or("missing".into(), |kind| format!("`{kind}`"));
+                return Err(self.error("peft_type", format!("must be `LORA`, is {found}")));
+            }
         }
-        let is_set = |field: &&str| match self.get(field) {
-            None | Some(Value::Bool(false)) => false,
-            Some(Value::Object(map)) => !map.is_empty(),
-            Some(Value::Array(list)) => !list.is_empty(),
-            Some(Value::String(text)) => text != "none",
-            Some(_) => true,
+        let Some(fields) = self.config.as_object() else { return Ok(()) };
+        let strange = |(field, value): &(&String, &Value)| {
+            !APPLIED.contains(&field.as_str()) && !HARMLESS.contains(&field.as_str()) && says(value)
         };
-        let unsupported = [
-            "use_dora",
-            "bias",
-            "lora_bias",
-            "use_qalora",
-            "alora_invocation_tokens",
-            "layer_replication",
-            "target_parameters",
-            "trainable_token_indices",
-        ];
-        match unsupported.iter().find(|f| is_set(f)) {
-            Some(field) => Err(self.error(field, "is not supported")),
-            None => Ok(()),
+        match fields.iter().find(strange) {
+            None => self.check_start(),
+            Some((field, value)) if REFUSED.contains(&field.as_str()) => {
+                Err(self.error(field, format!("is not supported, got {value}")))
+            }
+            Some((field, value)) => {
+                let reason =
+                    format!("is not known and may change what the adapter computes, got {value}");
+                Err(self.error(field, reason))
+            }
+        }
+    }
+
+    /// Starts that change the base weights: they would have to be changed again.
+    fn check_start(&self) -> Result<(), ModelError> {
+        let field = "init_lora_weights";
+        let start = match self.get(field) {
+            None | Some(Value::Bool(_)) => return Ok(()),
+            Some(Value::String(start)) => start,
+            Some(other) => return Err(self.error(field, format!("must be a name, got {other}"))),
+        };
+        match start.to_lowercase().as_str() {
+            "gaussian" => Ok(()),
+            _ if KEEP_THE_BASE.contains(&start.as_str()) => Ok(()),
+            _ => {
+                let reason = format!(
+                    "`{start}` may have changed the base weights that the adapter was trained on (those that \
+                     do not: true, false, gaussian, {}); load it with peft and save it converted to plain LoRA \
+                     (`path_initial_model_for_weight_conversion`)",
+                    KEEP_THE_BASE.join(", ")
+                );
+                Err(self.error(field, reason))
+            }
+        }
+    }
+
+    fn flag(&self, field: &str) -> Result<bool, ModelError> {
+        match self.get(field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.error(field, format!("must be true or false, got {other}"))),
         }
     }
 
@@ -178,5 +279,74 @@ impl Reader<'_> {
             Ok((ending(key, self.path, field)?, value(self, field, Some(v))?))
         };
         map.iter().map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(field: &str, value: Value) -> Result<AdapterConfig, ModelError> {
+        let mut config = serde_json::json!({
+            "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
+        });
+        config[field] = value;
+        AdapterConfig::new(&config, Path::new("adapter_config.json"))
+    }
+
+    /// Every field of peft's own class with its default, and starts with whether they leave a plain
+    /// adapter's function as it is, as peft computes them.
+    fn golden() -> Value {
+        serde_json::from_str(include_str!("../../tests/golden/adapter_fields.json")).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_peft_has_one_place() {
+        let golden = golden();
+        let fields = golden["fields"].as_object().unwrap();
+        assert!(fields.len() > 40);
+        for (field, default) in fields {
+            let lists = [&APPLIED[..], &HARMLESS[..], &REFUSED[..]];
+            let places = lists.iter().filter(|list| list.contains(&field.as_str())).count();
+            assert_eq!(places, 1, "{field}");
+            let written = !["peft_type", "r", "target_modules"].contains(&field.as_str());
+            assert!(!written || read(field, default.clone()).is_ok(), "{field}: {default}");
+        }
+    }
+
+    #[test]
+    fn what_changes_the_adapter_is_refused_by_name() {
+        for (field, value) in [
+            ("bias", serde_json::json!("lora_only")),
+            ("use_dora", true.into()),
+            ("kasa_config", serde_json::json!({"beta": 0.1})),
+            ("of_a_later_version", serde_json::json!(0.5)),
+            ("use_rslora", "yes".into()),
+            ("peft_type", "LOHA".into()),
+            ("lora_alpha", "NaN".into()),
+        ] {
+            let error = read(field, value).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("adapter_config.json"), "{error}");
+        }
+        for nothing in [Value::Null, false.into(), serde_json::json!([]), serde_json::json!({})] {
+            assert!(read("of_a_later_version", nothing).is_ok());
+        }
+    }
+
+    #[test]
+    fn starts_that_change_the_base_are_refused() {
+        let golden = golden();
+        let starts = golden["starts"].as_object().unwrap();
+        assert!(starts.values().any(|plain| plain == &Value::Bool(true)));
+        for (start, plain) in starts {
+            let read = read("init_lora_weights", start.as_str().into());
+            // Those that peft does not know fail in peft too; LoRA-GA's start changes the base in training,
+            // and peft, without its gradients, does not when it loads.
+            let refused = plain != &Value::Bool(true) || start == "lora_ga";
+            assert_eq!(read.is_err(), refused, "{start}");
+            if let Err(error) = read {
+                assert!(error.to_string().contains("init_lora_weights"), "{error}");
+            }
+        }
     }
 }

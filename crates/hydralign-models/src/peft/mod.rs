@@ -4,7 +4,8 @@ mod config;
 mod matching;
 
 use crate::files::{
-    Named, SaveOptions, Staging, StoredDtype, TensorFiles, read_json, write_tensors,
+    Named, SaveOptions, Staging, StoredDtype, TensorFiles, check_adapter, malformed, read_json,
+    write_tensors,
 };
 use crate::low_rank::LowRank;
 use crate::weights::parameter;
@@ -44,6 +45,7 @@ pub fn load_adapter(
     architecture: &Architecture,
     device: &Device,
 ) -> Result<(Adapter, Option<ScalarHead>), ModelError> {
+    check_adapter(dir)?;
     let config_path = dir.join(CONFIG);
     let config = AdapterConfig::new(&read_json(&config_path)?, &config_path)?;
     let family = families::of(&architecture.config, &config_path)?;
@@ -72,6 +74,7 @@ pub fn load_adapter(
         targets: Target::ALL.into_iter().filter(present).collect(),
         rank_stabilized: reader.config.rank_stabilized,
     };
+    reader.refuse_whole_matrices()?;
     reader.files.finish()?;
     if lora.targets.is_empty() {
         return Err(ModelError::Config {
@@ -92,6 +95,27 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Refuses a whole matrix that was trained or saved beside the pairs.
+    fn refuse_whole_matrices(&self) -> Result<(), ModelError> {
+        const WHOLE: [&str; 5] = [
+            "lm_head.weight",
+            "embed_tokens.weight",
+            "wte.weight",
+            "embed_in.weight",
+            "embed_out.weight",
+        ];
+        let whole = |name: &&str| WHOLE.iter().any(|end| name.ends_with(end));
+        match self.files.names().find(whole) {
+            None => Ok(()),
+            Some(name) => {
+                let reason = format!(
+                    "`{name}`: a whole embedding or LM head beside the adapter (`modules_to_save`, `save_embedding_layers`) is not read; merge it into the base with peft"
+                );
+                Err(malformed(self.files.path(), reason))
+            }
+        }
+    }
+
     fn pair(&mut self, index: usize, target: Target) -> Result<Option<LowRank>, ModelError> {
         let module = self.family.names().module(Slot::Projection(index, target));
         let name = |part: &str| format!("{PREFIX}{module}.{part}.weight");

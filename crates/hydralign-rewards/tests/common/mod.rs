@@ -1,4 +1,5 @@
 //! A tokenizer for any text, and episodes of texts.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use hydralign_core::{Episode, Finish};
 use hydralign_data::{SpecialTokens, TextTokenizer};
@@ -23,7 +24,7 @@ pub(crate) fn tokenizer() -> TextTokenizer {
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
     let inner = Tokenizer::from_bytes(file.to_string()).unwrap();
-    let special = SpecialTokens { eos: vec![EOS], bos: None, pad: None };
+    let special = SpecialTokens { end: EOS, eos: vec![EOS], bos: None, pad: None };
     TextTokenizer::new(inner, special).unwrap()
 }
 

@@ -65,9 +65,12 @@ impl Decoder for Fake {
         &self,
         _: Role,
         prompts: &[&[u32]],
-        capacity: usize,
+        room: &[usize],
     ) -> Result<(Self::Cache, Tensor<2>), CoreError> {
-        self.calls.borrow_mut().push(Call::Prefill { rows: prompts.len(), capacity });
+        self.calls.borrow_mut().push(Call::Prefill {
+            rows: prompts.len(),
+            capacity: room.iter().copied().max().unwrap_or(0),
+        });
         let cache: Self::Cache = prompts.iter().map(|p| p.to_vec()).collect();
         let logits = self.answer(&cache);
         Ok((cache, logits))

@@ -114,7 +114,11 @@ impl Case<'_> {
     fn cache(&self, bank: &ModelBank) -> u64 {
         let batch = tokens(self.workload.generate_batch, self.workload);
         let prompts: Vec<&[u32]> = batch.sequences().iter().map(|s| &s.prompt[..]).collect();
-        held(|| bank.prefill(Role::Actor, &prompts, self.workload.response_tokens).unwrap().0)
+        held(|| {
+            bank.prefill(Role::Actor, &prompts, &vec![self.workload.response_tokens; prompts.len()])
+                .unwrap()
+                .0
+        })
     }
 
     fn experience(&self, bank: &ModelBank) -> u64 {

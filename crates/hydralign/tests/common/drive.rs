@@ -122,7 +122,8 @@ pub(crate) fn run(
 fn generate(bank: &ModelBank, role: Role, w: &Workload) {
     let rows = sequences(w.generate_batch, w);
     let prompts: Vec<&[u32]> = rows.iter().map(|s| s.prompt.as_slice()).collect();
-    let (mut cache, _) = bank.prefill(role, &prompts, w.response_tokens).unwrap();
+    let (mut cache, _) =
+        bank.prefill(role, &prompts, &vec![w.response_tokens; prompts.len()]).unwrap();
     // All but the first few places are filled at once: one step at full length needs most.
     for _ in 0..w.response_tokens {
         let logits = bank.decode(role, &mut cache, &vec![3; w.generate_batch]).unwrap();

@@ -83,8 +83,7 @@ def attempt(function):
     try:
         return dict(ok=function())
     except Exception as e:  # a template may fail in any way; what matters is that both fail, and why if it says so itself
-        raised = isinstance(e, jinja2.exceptions.TemplateError) and not isinstance(
-            e, (jinja2.exceptions.UndefinedError, jinja2.exceptions.TemplateSyntaxError, jinja2.exceptions.SecurityError))
+        raised = type(e) is jinja2.exceptions.TemplateError  # what `raise_exception` raises
         return dict(error=str(e) if raised else None)
 
 
