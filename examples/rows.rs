@@ -79,12 +79,17 @@ impl RowArgs {
 /// An error of a data file, with the flag that helps.
 pub fn advised(error: DataError) -> anyhow::Error {
     let flags = match error.fault() {
-        Some(RecordError::TooLong { .. } | RecordError::PromptTooLong { .. }) => {
+        Some(
+            RecordError::TooLong { .. }
+            | RecordError::PromptTooLong { .. }
+            | RecordError::NoRoom { .. },
+        ) => {
             "--truncate keep-end, keep-start or drop fits such rows, --on-bad-row skip leaves them out"
         }
         Some(RecordError::NoTemplate { .. } | RecordError::LineTooLong { .. }) | None => {
             return error.into();
         }
+        Some(_) if !error.is_of_one_record() => return error.into(),
         Some(_) => "--on-bad-row skip leaves such rows out",
     };
     anyhow!("{error} ({flags})")

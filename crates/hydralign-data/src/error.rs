@@ -217,7 +217,8 @@ impl DataError {
     /// both.
     #[must_use]
     pub fn with_response(mut self, response: usize, context: usize) -> Self {
-        if let Self::Record { fault, .. } | Self::Row { fault, .. } = &mut self
+        if let Self::Record { fault, .. } | Self::Row { fault, .. } | Self::Element { fault, .. } =
+            &mut self
             && let RecordError::PromptTooLong { tokens, .. } = *fault
         {
             *fault = RecordError::NoRoom { tokens, response, context };
@@ -235,9 +236,18 @@ impl DataError {
         }
     }
 
-    /// Whether the records behind the faulty one can still be read.
-    pub(crate) fn is_of_one_record(&self) -> bool {
-        self.fault().is_some_and(|fault| !matches!(fault, RecordError::LineTooLong { .. }))
+    /// Whether the records behind the faulty one can still be read. A line ends whatever is in it; where a
+    /// damaged element of an array ends nobody knows, and those behind it would be lost uncounted.
+    pub fn is_of_one_record(&self) -> bool {
+        let damaged = |fault: &RecordError| {
+            matches!(fault, RecordError::Syntax { .. } | RecordError::NotUtf8 { .. })
+        };
+        match self {
+            Self::Element { fault, .. } if damaged(fault) => false,
+            _ => {
+                self.fault().is_some_and(|fault| !matches!(fault, RecordError::LineTooLong { .. }))
+            }
+        }
     }
 }
 

@@ -131,10 +131,25 @@ fn rows_go_on_behind_faulty_ones_when_told_to() {
     };
     assert_eq!(numbers(false), [Some(1), None]);
     assert_eq!(numbers(true), [Some(1), None, None, None, Some(5)]);
-    let (_dir, path) = file("x.json", b"[{\"a\": 1}, {\"a\": }, 3, {\"a\": 2}]");
+    let (_dir, path) = file("x.json", b"[{\"a\": 1}, 3, {\"a\": 2}]");
     let rows = Rows::new(vec![path]).past_faults(true);
     let numbers: Vec<_> = rows.map(|row| row.ok().map(|row| row.number)).collect();
-    assert_eq!(numbers, [Some(1), None, None, Some(4)]);
+    assert_eq!(numbers, [Some(1), None, Some(3)]);
+}
+
+/// Where a damaged element ends nobody knows: those behind it must not be lost uncounted.
+#[test]
+fn a_damaged_element_ends_an_array_even_where_faults_are_passed() {
+    for text in [
+        &b"[{\"a\": 1}, {\"a\": \"x\"\" }, {\"a\": 2}, {\"a\": \"y\"\"}, {\"a\": 3}]"[..],
+        b"[{\"a\": 1}, {{\"a\": 2}, {\"a\": 3}}, {\"a\": 4}]",
+        b"[{\"a\": 1}, {\"a\": \xff}, {\"a\": 2}]",
+    ] {
+        let (_dir, path) = file("x.json", text);
+        let rows = Rows::new(vec![path]).past_faults(true);
+        let numbers: Vec<_> = rows.map(|row| row.ok().map(|row| row.number)).collect();
+        assert_eq!(numbers, [Some(1), None]);
+    }
 }
 
 #[test]

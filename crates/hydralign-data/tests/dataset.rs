@@ -411,3 +411,21 @@ fn a_number_that_is_not_finite_matters_where_it_is_needed() {
         assert!(error.contains(&format!("line 1: column `{column}`")), "{error}");
     }
 }
+
+/// The rows behind a damaged element cannot be told from it: none may be lost uncounted.
+#[test]
+fn a_damaged_array_is_refused_even_where_bad_rows_are_skipped() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.json");
+    let reader = Reader { on_bad_row: OnBadRow::Skip, ..Reader::new(&tokenizer, 400) };
+    for damaged in [r#"{"prompt": }"#, r#"{"prompt": "b"" }"#, r#"{{"prompt": "b"}"#] {
+        std::fs::write(&path, format!(r#"[{{"prompt": "a"}}, {damaged}, {{"prompt": "c"}}]"#))
+            .unwrap();
+        let error = reader.prompts(&[path.display().to_string()]).unwrap_err().to_string();
+        assert!(error.contains("rows.json"), "{error}");
+    }
+    std::fs::write(&path, br#"[{"prompt": "a"}, 3, {"prompt": "c"}]"#).unwrap();
+    let (prompts, report) = reader.prompts(&[path.display().to_string()]).unwrap();
+    assert_eq!((prompts.len(), report.rows, report.skipped.malformed), (2, 3, 1));
+}

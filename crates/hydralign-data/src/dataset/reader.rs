@@ -126,21 +126,28 @@ impl<'a> Reader<'a> {
     /// error says what is missing.
     fn example(&self, row: &Row, fallback: Format) -> Result<Example, RecordError> {
         let example = self.example_of(self.renamed(&row.fields), fallback);
-        for NonFinite { pointer, number } in &row.non_finite {
-            // A number that nobody needs may be anything: the example stays the same.
+        // Numbers that nobody needs may be anything: the example stays the same.
+        let matters = |numbers: &[NonFinite]| {
             let mut other = Value::Object(row.fields.clone());
-            if let Some(place) = other.pointer_mut(pointer) {
-                *place = Value::String(number.to_string());
+            for NonFinite { pointer, number } in numbers {
+                if let Some(place) = other.pointer_mut(pointer) {
+                    *place = Value::String(number.to_string());
+                }
             }
-            let Value::Object(other) = other else { continue };
-            if self.example_of(self.renamed(&other), fallback) != example {
-                let column = pointer.trim_start_matches('/').replace('/', ".");
-                let column = column.replace("~1", "/").replace("~0", "~");
-                let reason = format!("it is needed, and is the number {number}");
-                return Err(RecordError::Column { column, reason });
-            }
+            let Value::Object(other) = other else { return false };
+            self.example_of(self.renamed(&other), fallback) != example
+        };
+        if !matters(&row.non_finite) {
+            return example;
         }
-        example
+        let one = row.non_finite.iter().find(|number| matters(std::slice::from_ref(number)));
+        let Some(NonFinite { pointer, number }) = one.or(row.non_finite.first()) else {
+            return example;
+        };
+        let column = pointer.trim_start_matches('/').replace('/', ".");
+        let column = column.replace("~1", "/").replace("~0", "~");
+        let reason = format!("it is needed, and is the number {number}");
+        Err(RecordError::Column { column, reason })
     }
 
     fn example_of(
@@ -237,7 +244,8 @@ impl<'a> Reader<'a> {
                 Err(error) => {
                     // What was counted of the row before its fault was seen does not count.
                     report = before;
-                    if !(skips && error.fault().is_some_and(|fault| report.skipped.count(fault))) {
+                    let passes = skips && error.is_of_one_record();
+                    if !(passes && error.fault().is_some_and(|f| report.skipped.count(f))) {
                         return Err(error);
                     }
                 }
