@@ -20,6 +20,7 @@ use serde::Serialize;
 
 /// Samples N responses and takes the best.
 #[derive(Parser, Debug, Serialize)]
+#[command(mut_arg("out", |a| a.requires("train")), mut_arg("overwrite", |a| a.requires("train")))]
 struct Args {
     #[command(flatten)]
     #[serde(flatten)]

@@ -20,7 +20,7 @@ use hydralign::runs::{StopFlag, stop_on_ctrl_c};
 use hydralign_examples::data::note_ending;
 use hydralign_examples::model::Model;
 use hydralign_examples::output::Output;
-use hydralign_examples::rows::{RowArgs, advised, tell};
+use hydralign_examples::rows::{RowArgs, Truncate, advised, tell};
 use hydralign_examples::{device, unless_broken_pipe};
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -30,6 +30,8 @@ use std::path::PathBuf;
 /// Generates text with a model in Hugging Face layout.
 #[derive(Parser, Debug)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "input", "chat"])))]
+#[command(mut_arg("on_bad_row", |a| a.conflicts_with_all(["prompt", "chat"])))]
+#[command(mut_arg("truncate", |a| a.conflicts_with_all(["prompt", "chat"])))]
 struct Args {
     /// Model folder: config.json, model.safetensors or its shards, tokenizer.json.
     #[arg(long, value_name = "DIR")]
@@ -71,20 +73,23 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Responses for each prompt.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "chat")]
     samples: usize,
-    /// Longest response. Prompts that leave less room get as much as there is.
+    /// Longest response. Prompts that leave less room get as much as there is, unless --truncate cuts them.
     #[arg(long, default_value_t = 128)]
     max_new_tokens: usize,
     /// Go on after a token that ends a text.
     #[arg(long)]
     ignore_eos: bool,
     /// Prompts that are decoded together.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, conflicts_with = "chat")]
     batch_size: usize,
     /// Write JSON Lines with prompt, text, tokens and log-probabilities instead of printing.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with = "chat")]
     out: Option<PathBuf>,
+    /// Replace an earlier file of --out, when the new one is complete.
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// flex, wgpu or cuda, as far as this binary was built with them.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -149,7 +154,8 @@ impl Writer<'_> {
             println!();
             return Ok(());
         }
-        let mut out = Output::open(self.args.out.as_deref(), &find_files(&self.args.input)?)?;
+        let inputs = find_files(&self.args.input)?;
+        let mut out = Output::open(self.args.out.as_deref(), &inputs, self.args.overwrite)?;
         let mut written = 0;
         if let Err(error) = self.answer_all(&prompts, &mut out, &mut written) {
             out.kept(written).iter().for_each(|note| eprintln!("{note}"));
@@ -198,7 +204,7 @@ impl Writer<'_> {
 
     fn prompts(&self) -> Result<Vec<Vec<u32>>> {
         let template = self.template.as_ref();
-        let reader = Reader { template, ..Reader::new(self.tokenizer, self.context) };
+        let reader = Reader { template, ..Reader::new(self.tokenizer, self.room()?) };
         let reader = self.args.rows.apply(reader);
         let mut prompts = Vec::new();
         for text in &self.args.prompt {
@@ -210,6 +216,17 @@ impl Writer<'_> {
             prompts.extend(read);
         }
         Ok(prompts)
+    }
+
+    /// Tokens that a prompt may have and one more: prompts that are cut leave room for a whole response.
+    fn room(&self) -> Result<usize> {
+        let cuts = matches!(self.args.rows.truncate, Truncate::KeepEnd | Truncate::KeepStart);
+        let (longest, context) = (self.args.max_new_tokens, self.context);
+        ensure!(
+            !cuts || longest < context,
+            "--max-new-tokens {longest} leaves nothing of the context of {context} for prompts: a smaller number lets --truncate fit them"
+        );
+        Ok(if cuts { context + 1 - longest.max(1) } else { context })
     }
 
     fn generate(

@@ -1,7 +1,7 @@
 //! Where a program writes its lines.
 
-use anyhow::Result;
-use hydralign::runs::OutputFile;
+use anyhow::{Result, anyhow};
+use hydralign::runs::{OutputFile, RunError};
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,35 @@ pub enum Output {
     File(OutputFile),
 }
 
+/// Begins a file that is none of `others`, and that `--overwrite` lets take the place of an earlier one.
+///
+/// # Errors
+/// A file that cannot be written, that is one of the others, or that stays, with the flag that replaces it.
+pub fn output_file<P: AsRef<Path>>(
+    path: &Path,
+    others: &[P],
+    overwrite: bool,
+) -> Result<OutputFile> {
+    OutputFile::create(path, others, overwrite).map_err(|error| match error {
+        RunError::Exists { .. } => {
+            anyhow!("{error}: --overwrite replaces it when the new one is complete")
+        }
+        other => other.into(),
+    })
+}
+
 impl Output {
     /// A file that is none of `others`; standard output for `-` or no path.
     ///
     /// # Errors
-    /// A file that cannot be written, or that is one of the others.
-    pub fn open<P: AsRef<Path>>(path: Option<&Path>, others: &[P]) -> Result<Self> {
+    /// As [`output_file`].
+    pub fn open<P: AsRef<Path>>(
+        path: Option<&Path>,
+        others: &[P],
+        overwrite: bool,
+    ) -> Result<Self> {
         Ok(match path.filter(|p| *p != Path::new("-")) {
-            Some(path) => Self::File(OutputFile::create(path, others)?),
+            Some(path) => Self::File(output_file(path, others, overwrite)?),
             None => Self::Standard(BufWriter::new(io::stdout().lock())),
         })
     }

@@ -12,6 +12,7 @@ use hydralign::data::{Rows, TextTokenizer};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::prelude::*;
 use hydralign::rewards::unpadded;
+use hydralign::runs::{StopFlag, stop_on_ctrl_c};
 use hydralign_examples::model::Model;
 use hydralign_examples::output::{Output, standard_input};
 use hydralign_examples::tensor_spool::TensorSpool;
@@ -44,6 +45,9 @@ struct Args {
     /// Store the logits of line i as tensor `logits.i`, `[tokens, vocab]`.
     #[arg(long, value_name = "FILE.safetensors")]
     logits: Option<PathBuf>,
+    /// Replace earlier files of --out and --logits, when the new ones are complete.
+    #[arg(long)]
+    overwrite: bool,
     /// End completions with the model's end-of-text token, as reward models were often trained.
     #[arg(long)]
     eos: bool,
@@ -82,11 +86,13 @@ fn run(args: &Args) -> Result<()> {
     );
     let given = |path: &Option<PathBuf>| path.clone().filter(|p| p != Path::new("-"));
     let needed = [given(&args.input).unwrap_or_else(standard_input)];
-    let out = Output::open(args.out.as_deref(), &needed)?;
+    let stop = stop_on_ctrl_c()?;
+    let out = Output::open(args.out.as_deref(), &needed, args.overwrite)?;
     let needed: Vec<PathBuf> = needed.into_iter().chain(given(&args.out)).collect();
-    let spool = |path| TensorSpool::new(path, &needed);
+    let spool = |path| TensorSpool::new(path, &needed, args.overwrite);
     let mut scorer = Scorer {
         model: &model,
+        stop: &stop,
         out,
         logits: args.logits.as_deref().map(spool).transpose()?,
         batch_tokens: args.batch_tokens,
@@ -108,6 +114,7 @@ fn score_rows(scorer: &mut Scorer<'_>, input: &Path, eos: bool) -> Result<()> {
     let mut waiting = Vec::new();
     for row in Rows::new(vec![input.to_owned()]) {
         let row = row?;
+        ensure!(!scorer.stop.is_stopped(), "interrupted");
         let place = || format!("{}, {} {}", row.path.display(), row.unit.name(), row.number);
         waiting.push(read_row(&row.fields, model, eos).with_context(place)?);
         // Enough to sort by length, and no more than a bounded part of any input.
@@ -201,6 +208,7 @@ fn batches<'a>(order: &'a [usize], lines: &[Vec<u32>], budget: usize) -> Vec<&'a
 
 struct Scorer<'a> {
     model: &'a Model,
+    stop: &'a StopFlag,
     out: Output,
     logits: Option<TensorSpool>,
     batch_tokens: usize,
@@ -218,6 +226,7 @@ impl Scorer<'_> {
         scored.resize_with(lines.len(), Scored::default);
         let mut logits = vec![Vec::new(); lines.len()];
         for batch in batches(&order, &lines, self.batch_tokens) {
+            ensure!(!self.stop.is_stopped(), "interrupted");
             self.read(batch, &lines, &mut scored, &mut logits)?;
         }
         for (i, (mut scored, tokens)) in scored.into_iter().zip(lines).enumerate() {
@@ -274,6 +283,13 @@ impl Scorer<'_> {
                 scored[i].score = Some(value);
             }
             self.before_padding(batch, lines, scored)?;
+            for &i in batch {
+                let place = self.lines + i + 1;
+                ensure!(
+                    scored[i].score.is_some_and(f32::is_finite),
+                    "line {place} of those scored: the score is not finite"
+                );
+            }
         }
         if self.logits.is_some() {
             let all = bank.all_logits(Role::Actor, &tokens)?;

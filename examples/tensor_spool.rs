@@ -1,5 +1,6 @@
 //! Tensors on their way to a safetensors file, of which only the sizes are kept in memory.
 
+use crate::output::output_file;
 use anyhow::{Context, Result};
 use hydralign::runs::OutputFile;
 use serde_json::{Map, json};
@@ -22,9 +23,9 @@ impl TensorSpool {
     /// Begins a file that is none of `others`.
     ///
     /// # Errors
-    /// A folder that cannot be written to; one of the others.
-    pub fn new<P: AsRef<Path>>(path: &Path, others: &[P]) -> Result<Self> {
-        let out = OutputFile::create(path, others)?;
+    /// As [`output_file`]; a folder that cannot be written to.
+    pub fn new<P: AsRef<Path>>(path: &Path, others: &[P], overwrite: bool) -> Result<Self> {
+        let out = output_file(path, others, overwrite)?;
         // On the disk that must take the result too, where the result is on one.
         let data = match out.partial().and_then(Path::parent) {
             Some(folder) if !folder.as_os_str().is_empty() => tempfile::tempfile_in(folder),

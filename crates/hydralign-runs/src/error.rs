@@ -107,6 +107,12 @@ pub enum RunError {
         /// The other file.
         other: PathBuf,
     },
+    /// An output that would take the place of an earlier one.
+    #[error("`{}` holds an earlier result, which stays", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
     /// A plot without a single finite point.
     #[error("plot `{title}` has no finite point to draw")]
     EmptyPlot {

@@ -19,11 +19,16 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Begins a file that is none of `others`, such as the inputs, by whatever path or link.
+    /// Begins a file that is none of `others`, such as the inputs, by whatever path or link, and that only
+    /// replaces a file with anything in it where that is asked for.
     ///
     /// # Errors
-    /// [`RunError::SameFile`]; [`RunError::Io`] if it cannot be written.
-    pub fn create<P: AsRef<Path>>(path: &Path, others: &[P]) -> Result<Self, RunError> {
+    /// [`RunError::SameFile`]; [`RunError::Exists`]; [`RunError::Io`] if it cannot be written.
+    pub fn create<P: AsRef<Path>>(
+        path: &Path,
+        others: &[P],
+        replace: bool,
+    ) -> Result<Self, RunError> {
         if let Some(other) = others.iter().map(AsRef::as_ref).find(|other| same(path, other)) {
             let (path, other) = (path.to_owned(), other.to_owned());
             return Err(RunError::SameFile { path, other });
@@ -33,6 +38,9 @@ impl OutputFile {
         let kind = fs::symlink_metadata(&target).ok();
         if kind.as_ref().is_some_and(|kind| !kind.is_file()) {
             return Self::through(path);
+        }
+        if !replace && kind.as_ref().is_some_and(|kind| kind.len() > 0) {
+            return Err(RunError::Exists { path: path.to_owned() });
         }
         let partial = with_suffix(&target, ".partial");
         match File::create(&partial) {
@@ -142,14 +150,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         fs::write(&path, "old").unwrap();
-        drop(OutputFile::create(&path, &NONE).unwrap());
+        let error = OutputFile::create(&path, &NONE, false).unwrap_err();
+        assert!(matches!(error, RunError::Exists { .. }), "{error}");
+        drop(OutputFile::create(&path, &NONE, true).unwrap());
         assert_eq!(names(dir.path()), ["out"], "nothing was written");
-        let mut file = OutputFile::create(&path, &NONE).unwrap();
+        let mut file = OutputFile::create(&path, &NONE, true).unwrap();
         file.write_all(b"half").unwrap();
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_to_string(dir.path().join("out.partial")).unwrap(), "half");
-        let mut file = OutputFile::create(&path, &NONE).unwrap();
+        let mut file = OutputFile::create(&path, &NONE, true).unwrap();
         file.write_all(b"new").unwrap();
         file.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
@@ -157,10 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_nothing_in_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        fs::write(&path, "").unwrap();
+        OutputFile::create(&path, &NONE, false).unwrap().finish().unwrap();
+        OutputFile::create(Path::new("/dev/null"), &NONE, false).unwrap().finish().unwrap();
+    }
+
+    #[test]
     fn a_file_in_no_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("none/out");
-        let error = OutputFile::create(&path, &NONE).unwrap_err().to_string();
+        let error = OutputFile::create(&path, &NONE, true).unwrap_err().to_string();
         assert!(error.contains("none/out"), "{error}");
     }
 
@@ -174,13 +193,13 @@ mod tests {
         std::os::unix::fs::symlink(at("in"), at("link")).unwrap();
         fs::hard_link(at("in"), at("hard")).unwrap();
         for name in ["in", "link", "hard", "sub/../in"] {
-            let error = OutputFile::create(&at(name), &[at("in")]).unwrap_err();
+            let error = OutputFile::create(&at(name), &[at("in")], true).unwrap_err();
             assert!(matches!(error, RunError::SameFile { .. }), "{name}: {error}");
         }
-        assert!(OutputFile::create(&at("new"), &[at("in"), at("sub/../new")]).is_err());
-        assert!(OutputFile::create(&at("new"), &[at("in")]).is_ok());
+        assert!(OutputFile::create(&at("new"), &[at("in"), at("sub/../new")], true).is_err());
+        assert!(OutputFile::create(&at("new"), &[at("in")], true).is_ok());
         let null = Path::new("/dev/null");
-        assert!(OutputFile::create(null, &[null]).is_ok());
+        assert!(OutputFile::create(null, &[null], true).is_ok());
         assert_eq!(fs::read_to_string(at("in")).unwrap(), "text");
     }
 
@@ -196,14 +215,14 @@ mod tests {
         symlink("nowhere", at("dangling")).unwrap();
         symlink("/dev/full", at("full")).unwrap();
         for name in ["link", "dangling"] {
-            let mut file = OutputFile::create(&at(name), &NONE).unwrap();
+            let mut file = OutputFile::create(&at(name), &NONE, true).unwrap();
             file.write_all(b"new").unwrap();
             file.finish().unwrap();
             assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
             assert_eq!(fs::read_to_string(at(name)).unwrap(), "new", "{name}");
         }
         assert_eq!(fs::metadata(at("target")).unwrap().permissions().mode() & 0o777, 0o640);
-        let mut file = OutputFile::create(&at("full"), &NONE).unwrap();
+        let mut file = OutputFile::create(&at("full"), &NONE, true).unwrap();
         file.write_all(b"new").unwrap();
         assert!(file.finish().is_err(), "the device is full");
         assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
@@ -219,7 +238,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         let (usual, made) = (dir.path().join("usual"), dir.path().join("made"));
         fs::write(&usual, "").unwrap();
-        OutputFile::create(&made, &NONE).unwrap().finish().unwrap();
+        OutputFile::create(&made, &NONE, true).unwrap().finish().unwrap();
         assert_eq!(mode(&made), mode(&usual));
     }
 }

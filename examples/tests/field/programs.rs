@@ -16,7 +16,7 @@ fn streamed_text_is_the_text_of_the_file() {
         let args =
             format!("--model m --prompt hi --temperature 1.5 --seed {seed} --max-new-tokens 24");
         let streamed = dir.good("generate", &args);
-        dir.good("generate", &format!("{args} --out f.jsonl"));
+        dir.good("generate", &format!("{args} --out f.jsonl --overwrite"));
         let row: Value = serde_json::from_str(&dir.read("f.jsonl")).unwrap();
         let whole = format!("{}\n", row["text"].as_str().unwrap());
         equal("00_legacy", "streamed byte tokens", whole, streamed);
@@ -45,11 +45,21 @@ fn a_failing_run_leaves_the_earlier_output() {
     let dir = Sandbox::new();
     dir.put_shipped("m").write("out", "old").write("bad", &format!("{LINES}{{\n"));
     dir.write("p", "{\"prompt\": \"Guest Mira\"}\n");
-    dir.refused("score", "--model m --input bad --out out");
+    dir.refused("score", "--model m --input bad --out out --overwrite");
     equal("own: score", "a bad line", "old".to_owned(), dir.read("out"));
-    dir.refused("generate", "--model m --input p --temperature 0 --out out");
+    dir.refused("generate", "--model m --input p --temperature 0 --out out --overwrite");
     equal("own: generate", "a bad setting", "old".to_owned(), dir.read("out"));
-    dir.write("f", LINES).good("score", "--model m --input f --out out");
+    dir.write("f", LINES);
+    for (name, args) in [
+        ("score", "--model m --input f --out out"),
+        ("score", "--model m --input f --logits out"),
+        ("generate", "--model m --input p --out out"),
+    ] {
+        let said = dir.refused(name, args);
+        names(&format!("own: {name}"), "an earlier result", &["`out`", "--overwrite"], &said);
+        equal(&format!("own: {name}"), "it stays", "old".to_owned(), dir.read("out"));
+    }
+    dir.good("score", "--model m --input f --out out --overwrite");
     equal("own: score", "then a good one", 2, dir.read("out").lines().count());
     let left = dir.path().join("out.partial").exists();
     equal("own: score", "nothing is left beside it", false, left);
@@ -68,7 +78,7 @@ fn devices_and_links_are_written_through() {
         names("own: score", "a full disk", &["full", "space"], &said);
         let kind = fs::metadata("/dev/full").unwrap().file_type();
         equal("own: score", "the device stays", true, kind.is_char_device());
-        dir.good("score", &format!("--model m --input f {flag} link"));
+        dir.good("score", &format!("--model m --input f {flag} link --overwrite"));
         let link = fs::symlink_metadata(dir.path().join("link")).unwrap();
         equal("own: score", "the link stays", true, link.is_symlink());
         fs::remove_file(dir.path().join("there")).unwrap();
@@ -188,4 +198,47 @@ fn a_closed_or_full_output_costs_no_weights() {
         let saved = folder.path().join(name).join("model/model.safetensors").exists();
         equal("own: output", &format!("standard output is {name}: saved"), true, saved);
     }
+}
+
+/// A flag that would change nothing says so.
+#[test]
+fn flags_of_another_way_to_run_are_refused() {
+    let dir = Sandbox::new();
+    dir.put_shipped("m");
+    for (program, way, flag) in [
+        ("generate", "--chat", "--samples 2"),
+        ("generate", "--chat", "--batch-size 2"),
+        ("generate", "--chat", "--truncate drop"),
+        ("generate", "--prompt hi", "--truncate keep-end"),
+        ("generate", "--prompt hi", "--on-bad-row skip"),
+        ("generate", "--prompt hi", "--overwrite"),
+        ("best_of_n", "", "--out o"),
+        ("best_of_n", "", "--overwrite"),
+    ] {
+        let model = if way.is_empty() { "" } else { "--model m" };
+        let said = dir.refused(program, &format!("{model} {way} {flag}"));
+        let named = flag.split(' ').next().unwrap();
+        names(&format!("own: {program}"), &format!("{way} {flag}"), &[named], &said);
+    }
+}
+
+/// What is cut leaves room for the whole response; what is not cut gets what there is.
+#[test]
+fn a_prompt_that_is_cut_leaves_room_for_its_response() {
+    let dir = Sandbox::new();
+    dir.put_shipped("m")
+        .write("p", &json!({"prompt": "Guest Mira is sad. ".repeat(40)}).to_string());
+    let config: Value = serde_json::from_str(&dir.read("m/config.json")).unwrap();
+    let context = config["max_position_embeddings"].as_u64().unwrap() as usize;
+    let args = "--model m --input p --ignore-eos --out o --overwrite --truncate";
+    let longest = context - 10;
+    for truncate in ["keep-end", "keep-start"] {
+        dir.good("generate", &format!("{args} {truncate} --max-new-tokens {longest}"));
+        let row: Value = serde_json::from_str(&dir.read("o")).unwrap();
+        let count = |field: &str| row[field].as_array().unwrap().len();
+        let got = (count("prompt_tokens"), count("tokens"));
+        equal("own: generate", &format!("--truncate {truncate}"), (10, longest), got);
+    }
+    let said = dir.refused("generate", &format!("{args} keep-end --max-new-tokens {context}"));
+    names("own: generate", "no room for a prompt", &["--max-new-tokens", "--truncate"], &said);
 }

@@ -194,7 +194,10 @@ fn recipes_score_what_score_scores() {
                 json!({"text": prompt + &said + end}).to_string() + "\n"
             });
             folder.write("texts.jsonl", &lines.collect::<String>());
-            folder.good("score", &format!("--model {name} --input texts.jsonl --out scored"));
+            folder.good(
+                "score",
+                &format!("--model {name} --input texts.jsonl --out scored --overwrite"),
+            );
             let scored = folder.read("scored");
             assert_eq!(scored.lines().count(), of_kind.len());
             for (line, &i) in scored.lines().zip(&of_kind) {
@@ -206,7 +209,7 @@ fn recipes_score_what_score_scores() {
         }
     }
     let flags = "--model base --reward reward-0 --prompts prompts.jsonl --max-new-tokens 4";
-    let said = folder.good("best_of_n", &format!("{flags} --n 2 --out a"));
+    let said = folder.good("best_of_n", &format!("{flags} --n 2"));
     names("own: reward model", "best_of_n scores with it", &["best of 2", "reward"], &said);
     let short = "--iterations 2 --prompts-per-iteration 2 --samples 2";
     for recipe in ["grpo", "spr"] {
@@ -216,18 +219,27 @@ fn recipes_score_what_score_scores() {
 }
 
 #[test]
+fn a_score_that_is_no_number_is_refused() {
+    let folder = Sandbox::new();
+    put_reward(&folder, "reward", 0);
+    edit_tensors(&folder.path().join("reward/model.safetensors"), |tensors| {
+        let (shape, bytes) = tensors.get_mut("score.weight").unwrap();
+        *bytes = f32::MAX.to_le_bytes().repeat(shape[1]);
+    });
+    folder.write("texts.jsonl", "{\"text\": \"Guest Mira\"}\n");
+    let said = folder.refused("score", "--model reward --input texts.jsonl");
+    names("own: reward model", "an infinite score", &["line 1", "score is not finite"], &said);
+}
+
+#[test]
 fn what_a_reward_model_cannot_be_given_is_refused() {
     let folder = Sandbox::new();
     folder.put_shipped("base").write("base/chat_template.jinja", POLICY_TEMPLATE);
     put_reward(&folder, "reward", 0);
     let turns = json!({"prompt": golden()["turns"]}).to_string();
     folder.write("turns.jsonl", &turns).write("plain.jsonl", &requests(&NAMES));
-    let mut runs = 0..;
-    let mut flags = |reward: &str, prompts: &str| {
-        let out = runs.next().unwrap();
-        format!(
-            "--model base --reward {reward} --prompts {prompts} --max-new-tokens 4 --n 1 --out {out}"
-        )
+    let flags = |reward: &str, prompts: &str| {
+        format!("--model base --reward {reward} --prompts {prompts} --max-new-tokens 4 --n 1")
     };
     folder.good("best_of_n", &flags("reward", "turns.jsonl"));
     std::fs::remove_file(folder.path().join("reward/chat_template.jinja")).unwrap();

@@ -255,6 +255,27 @@ fn own_a_stop_before_anything_was_learnt_and_a_stop_of_a_replacement() {
 }
 
 #[test]
+fn own_a_stop_of_a_program_that_writes_lines_names_those_that_are_there() {
+    let sandbox = sandbox();
+    sandbox.write("texts.jsonl", &"{\"text\": \"Guest Mira is sad.\"}\n".repeat(100_000));
+    sandbox.write("prompts.jsonl", &"{\"prompt\": \"Guest Mira\"}\n".repeat(20_000));
+    for (program, input) in [("score", "texts.jsonl"), ("generate", "prompts.jsonl")] {
+        for signal in ["INT", "TERM"] {
+            let args = format!("--model base --input {input} --out {program}{signal}");
+            let mut run = Running::start(&sandbox, None, program, &args);
+            run.wait_for(&sandbox.path().join(format!("{program}{signal}.partial")), "\n");
+            run.send(signal);
+            let (code, said) = run.end();
+            let what = format!("{program} on {signal}");
+            equal("own: stopped lines", &what, Some(1), code);
+            names("own: stopped lines", &what, &["interrupted", ".partial holds"], &said);
+            let half = there(&sandbox, &format!("{program}{signal}"));
+            equal("own: stopped lines", "no half result", false, half);
+        }
+    }
+}
+
+#[test]
 fn runs_11_numbers_that_are_not_finite() {
     let sandbox = sandbox();
     for (flag, value) in [
