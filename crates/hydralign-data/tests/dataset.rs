@@ -429,3 +429,19 @@ fn a_damaged_array_is_refused_even_where_bad_rows_are_skipped() {
     let (prompts, report) = reader.prompts(&[path.display().to_string()]).unwrap();
     assert_eq!((prompts.len(), report.rows, report.skipped.malformed), (2, 3, 1));
 }
+
+/// Whoever writes one answer per prompt can say which row it answers, whatever was left out.
+#[test]
+fn a_prompt_says_which_row_it_is() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let rows = [json!({"prompt": "Q"}), json!({"prompt": ""}), json!(3), json!({"prompt": "W"})];
+    let files = [write(dir.path(), "a.jsonl", &rows), write(dir.path(), "b.jsonl", &rows[3..])];
+    let reader = Reader { on_bad_row: OnBadRow::Skip, ..Reader::new(&tokenizer, 8) };
+    let (prompts, report) = reader.prompt_sources(&files).unwrap();
+    let places: Vec<_> =
+        prompts.iter().map(|p| (p.path.display().to_string(), p.row, &p.content)).collect();
+    let [a, b] = files;
+    let expected = [(a.clone(), 1, &plain("Q")), (a, 4, &plain("W")), (b, 1, &plain("W"))];
+    assert_eq!((places.as_slice(), report.skipped.total()), (&expected[..], 2));
+}

@@ -9,6 +9,7 @@ use hydralign_data::{
 };
 use hydralign_rewards::{Ending, ModelText, RewardError, RewardModel, Translation, unpadded};
 use serde_json::Map;
+use std::path::Path;
 use tokenizers::Tokenizer;
 
 const POLICY: &str = "{% for m in messages %}</s>{{ m.role }}: {{ m.content }}</s>{% endfor %}\
@@ -29,7 +30,8 @@ fn other() -> TextTokenizer {
 }
 
 fn source(tokens: &[u32], content: Content) -> PromptSource {
-    PromptSource { tokens: tokens.to_vec(), content, render: RenderOptions::default() }
+    let (tokens, render) = (tokens.to_vec(), RenderOptions::default());
+    PromptSource { tokens, content, render, path: Path::new("prompts.jsonl").into(), row: 1 }
 }
 
 fn text(tokenizer: TextTokenizer, template: Option<&str>) -> ModelText {

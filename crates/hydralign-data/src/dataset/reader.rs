@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Turns the rows of data sets into tokens for a model.
 #[derive(Clone, Debug)]
@@ -88,6 +90,11 @@ pub struct PromptSource {
     pub content: Content,
     /// How turns were rendered, with the tools and documents that belong to them.
     pub render: RenderOptions,
+    /// The file that it was read from.
+    pub path: Arc<Path>,
+    /// Which of the file's rows it is, from 1: the line, element or row that a message would name. Rows
+    /// that were left out are counted too.
+    pub row: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -228,7 +235,7 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
         fallback: Format,
-        mut take: impl FnMut(&Self, Example, &mut ReadReport) -> Result<Vec<T>, RecordError>,
+        mut take: impl FnMut(&Self, (&Row, Example), &mut ReadReport) -> Result<Vec<T>, RecordError>,
     ) -> Result<(Vec<T>, ReadReport), DataError> {
         let (mut items, mut report) = (Vec::new(), ReadReport::default());
         let skips = self.on_bad_row == OnBadRow::Skip;
@@ -265,7 +272,7 @@ impl<'a> Reader<'a> {
         row: &Row,
         fallback: Format,
         report: &mut ReadReport,
-        take: &mut impl FnMut(&Self, Example, &mut ReadReport) -> Result<Vec<T>, RecordError>,
+        take: &mut impl FnMut(&Self, (&Row, Example), &mut ReadReport) -> Result<Vec<T>, RecordError>,
     ) -> Result<Vec<T>, RecordError> {
         let reader = self.for_row(row)?;
         let mut example = reader.example(row, fallback)?;
@@ -274,7 +281,7 @@ impl<'a> Reader<'a> {
         }
         let margin = row.fields.get("margin").is_some_and(|m| !m.is_null());
         report.margins += usize::from(margin && matches!(example, Example::Preference { .. }));
-        take(&reader, example, report)
+        take(&reader, (row, example), report)
     }
 
     /// Prompts: of prompt files, and of all others that have them.
@@ -298,13 +305,20 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<PromptSource>, ReadReport), DataError> {
-        self.read(files, Format::Prompt, |reader, example, report| {
+        self.read(files, Format::Prompt, |reader, (row, example), report| {
             let content = example.into_prompt()?;
             let mut tokens = reader.prompt(&content)?;
+            let source = |tokens| PromptSource {
+                tokens,
+                content,
+                render: reader.render.clone(),
+                path: row.path.clone(),
+                row: row.number,
+            };
             let (bos, excess) =
                 (self.bos(&tokens), (tokens.len() + 1).saturating_sub(self.context));
             if excess == 0 {
-                return Ok(vec![PromptSource { tokens, content, render: reader.render.clone() }]);
+                return Ok(vec![source(tokens)]);
             }
             let cuts = matches!(self.truncation, Truncation::PromptStart | Truncation::PromptEnd);
             if self.truncation == Truncation::Drop {
@@ -320,7 +334,7 @@ impl<'a> Reader<'a> {
                 _ => tokens.truncate(tokens.len() - excess),
             }
             report.cut += 1;
-            Ok(vec![PromptSource { tokens, content, render: reader.render.clone() }])
+            Ok(vec![source(tokens)])
         })
     }
 
@@ -332,7 +346,7 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<Sequence>, ReadReport), DataError> {
-        self.read(files, Format::Completion, |reader, example, report| {
+        self.read(files, Format::Completion, |reader, (_, example), report| {
             let (prompt, completion) = example.into_completion()?;
             let mut sequence = reader.sequence(&prompt, ("completion", &completion), report)?;
             let kept = self.keep(&mut [&mut sequence], "completion", report)?;
@@ -349,7 +363,7 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<PreferencePair>, ReadReport), DataError> {
-        self.read(files, Format::Preference, |reader, example, report| match example {
+        self.read(files, Format::Preference, |reader, (_, example), report| match example {
             Example::Preference { prompt, chosen, rejected } => {
                 Ok(reader.pair_with(&prompt, &chosen, &rejected, report)?.into_iter().collect())
             }
@@ -404,7 +418,7 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<UnpairedSequence>, ReadReport), DataError> {
-        self.read(files, Format::Unpaired, |reader, example, report| {
+        self.read(files, Format::Unpaired, |reader, (_, example), report| {
             let mut items = Vec::new();
             for (prompt, completion, label) in example.into_unpaired()? {
                 let mut sequence = reader.sequence(&prompt, ("completion", &completion), report)?;
@@ -426,7 +440,7 @@ impl<'a> Reader<'a> {
         &self,
         files: &[S],
     ) -> Result<(Vec<ChatTokens>, ReadReport), DataError> {
-        self.read(files, Format::Text, |reader, example, report| {
+        self.read(files, Format::Text, |reader, (_, example), report| {
             let mut text = match example {
                 Example::Text(Content::Plain(text)) => {
                     let tokens = encode_completion(self.tokenizer, "", ("text", &text))?;
