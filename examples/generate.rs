@@ -84,7 +84,7 @@ struct Args {
     /// Prompts that are decoded together.
     #[arg(long, default_value_t = 16, conflicts_with = "chat")]
     batch_size: usize,
-    /// Write JSON Lines with prompt, text, tokens and log-probabilities instead of printing.
+    /// Write JSON Lines with file and row, prompt, text, tokens and log-probabilities instead of printing.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with = "chat")]
     out: Option<PathBuf>,
     /// Replace an earlier file of --out, when the new one is complete.
@@ -122,9 +122,26 @@ fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// A prompt and where it was read.
+#[derive(Debug)]
+struct Asked {
+    tokens: Vec<u32>,
+    place: Option<Place>,
+}
+
+/// A row of a file.
+#[derive(Clone, Debug, Serialize)]
+struct Place {
+    file: PathBuf,
+    /// From 1, those that were left out counted: as a message would name it.
+    row: usize,
+}
+
 /// One line of `--out`.
 #[derive(Debug, Serialize)]
 struct Written {
+    #[serde(flatten)]
+    place: Option<Place>,
     prompt: String,
     text: String,
     prompt_tokens: Vec<u32>,
@@ -150,7 +167,7 @@ impl Writer<'_> {
         let prompts = self.prompts()?;
         let streamed = prompts.len() == 1 && self.args.samples == 1 && self.args.out.is_none();
         if streamed {
-            self.stream(&prompts[0])?;
+            self.stream(&prompts[0].tokens)?;
             println!();
             return Ok(());
         }
@@ -164,17 +181,14 @@ impl Writer<'_> {
         out.finish()
     }
 
-    fn answer_all(
-        &self,
-        prompts: &[Vec<u32>],
-        out: &mut Output,
-        written: &mut usize,
-    ) -> Result<()> {
-        let mut seen = 0;
+    fn answer_all(&self, prompts: &[Asked], out: &mut Output, written: &mut usize) -> Result<()> {
+        let (mut seen, samples) = (0, self.args.samples);
         for chunk in prompts.chunks(self.args.batch_size.max(1)) {
-            let offset = (seen * self.args.samples) as u64;
-            for episode in self.generate(chunk, offset, &mut Quiet(self.stop))? {
-                self.write(out, &episode)?;
+            let offset = (seen * samples) as u64;
+            let tokens: Vec<Vec<u32>> = chunk.iter().map(|asked| asked.tokens.clone()).collect();
+            let episodes = self.generate(&tokens, offset, &mut Quiet(self.stop))?;
+            for (i, episode) in episodes.iter().enumerate() {
+                self.write(out, chunk[i / samples].place.clone(), episode)?;
                 *written += 1;
             }
             seen += chunk.len();
@@ -183,8 +197,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn write(&self, out: &mut dyn Write, episode: &Episode) -> Result<()> {
+    fn write(&self, out: &mut dyn Write, place: Option<Place>, episode: &Episode) -> Result<()> {
         let written = Written {
+            place,
             prompt: self.tokenizer.decode(&episode.prompt, false)?,
             text: self.tokenizer.decode(&episode.response, true)?,
             prompt_tokens: episode.prompt.clone(),
@@ -202,18 +217,22 @@ impl Writer<'_> {
         Ok(writeln!(out, "── {}\n{}\n", written.prompt.trim_end(), written.text)?)
     }
 
-    fn prompts(&self) -> Result<Vec<Vec<u32>>> {
+    fn prompts(&self) -> Result<Vec<Asked>> {
         let template = self.template.as_ref();
         let reader = Reader { template, ..Reader::new(self.tokenizer, self.room()?) };
         let reader = self.args.rows.apply(reader);
         let mut prompts = Vec::new();
         for text in &self.args.prompt {
-            prompts.push(hydralign::data::encode_prompt(self.tokenizer, text, self.context)?);
+            let tokens = hydralign::data::encode_prompt(self.tokenizer, text, self.context)?;
+            prompts.push(Asked { tokens, place: None });
         }
         if !self.args.input.is_empty() {
-            let (read, report) = reader.prompts(&self.args.input).map_err(advised)?;
+            let (read, report) = reader.prompt_sources(&self.args.input).map_err(advised)?;
             tell(&self.args.input.join(", "), &report);
-            prompts.extend(read);
+            prompts.extend(read.into_iter().map(|source| Asked {
+                tokens: source.tokens,
+                place: Some(Place { file: source.path.to_path_buf(), row: source.row }),
+            }));
         }
         Ok(prompts)
     }

@@ -241,6 +241,7 @@ fn generation_writes_what_it_drew_and_score_agrees() {
         "5",
         "--max-new-tokens",
         "12",
+        "--overwrite",
         "--out",
         &out,
     ];

@@ -242,3 +242,20 @@ fn a_prompt_that_is_cut_leaves_room_for_its_response() {
     let said = dir.refused("generate", &format!("{args} keep-end --max-new-tokens {context}"));
     names("own: generate", "no room for a prompt", &["--max-new-tokens", "--truncate"], &said);
 }
+
+/// Rows that were left out do not shift those behind them.
+#[test]
+fn an_answer_says_which_row_it_answers() {
+    let dir = Sandbox::new();
+    let rows = "{\"prompt\": \"Guest Mira\"}\n{\"prompt\": 3}\n\n{\"prompt\": \"Guest Tom\"}\n";
+    dir.put_shipped("m").write("p", rows);
+    let args = "--model m --input p --max-new-tokens 2 --samples 2 --out o --on-bad-row skip";
+    dir.good("generate", args);
+    let place = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["file"].clone(), line["row"].clone())
+    };
+    let got: Vec<(Value, Value)> = dir.read("o").lines().map(place).collect();
+    let expected: Vec<(Value, Value)> = [1, 1, 4, 4].map(|row| ("p".into(), row.into())).into();
+    equal("own: generate", "the rows of the answers", expected, got);
+}
