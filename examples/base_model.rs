@@ -6,7 +6,7 @@
 //! ```
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use hydralign::algorithms::{Epochs, nll_batch, train_minibatches};
+use hydralign::algorithms::{Epochs, Order as _, nll_batch, train_minibatches};
 use hydralign::data::{TextTokenizer, encode_completion, encode_prompt};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::{Architecture, ModelBank, SaveOptions, random_trunk, save_checkpoint};

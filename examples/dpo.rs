@@ -9,7 +9,7 @@
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use hydralign::algorithms::{
-    Cpo, Epochs, Hinge, Ipo, Orpo, SimPo, pair_batch, reference_logprobs, sequences_of,
+    Cpo, Epochs, Hinge, Ipo, Order as _, Orpo, SimPo, pair_batch, reference_logprobs, sequences_of,
     train_minibatches, with_reference,
 };
 use hydralign::kernels::retain_freed_memory;

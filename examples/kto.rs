@@ -7,7 +7,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use hydralign::algorithms::{
-    ComparedEpochs, Epochs, Kto, KtoExample, kto_baseline, kto_batch, reference_logprobs,
+    ComparedEpochs, Epochs, Kto, KtoExample, Order as _, kto_baseline, kto_batch,
+    reference_logprobs,
 };
 use hydralign::data::{ChatTemplate, Reader};
 use hydralign::kernels::retain_freed_memory;

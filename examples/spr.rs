@@ -7,7 +7,7 @@
 //! ```
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use hydralign::algorithms::{Epochs, Temperature, WeightedSequence, weighted_batch};
+use hydralign::algorithms::{Epochs, Order as _, Temperature, WeightedSequence, weighted_batch};
 use hydralign::core::random::sub_seed;
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::format_bytes;

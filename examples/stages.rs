@@ -8,7 +8,7 @@ use crate::note;
 use crate::recipe::{Recipe, Supervised};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
-    AlgorithmError, Epochs, HydraSft, Pairwise, StepReport, UpdateReport, nll_batch,
+    AlgorithmError, Epochs, HydraSft, Order as _, Pairwise, StepReport, UpdateReport, nll_batch,
     preference_batch, ranking_batch, train_minibatches,
 };
 use hydralign::core::random::{in_rounds, sub_seed};

@@ -3,7 +3,7 @@ use crate::lab::Lab;
 use anyhow::Result;
 use hydralign::advantage::Selection;
 use hydralign::algorithms::{
-    Epochs, Linex, Nll, PrefixRegression, Readout, Reweighting, SuperHf, Temperature,
+    Epochs, Linex, Nll, Order as _, PrefixRegression, Readout, Reweighting, SuperHf, Temperature,
     WeightedSequence, kept, linex_batch, prefix_batch, superhf_batch, token_weights,
     weighted_batch,
 };

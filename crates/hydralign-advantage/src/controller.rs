@@ -9,6 +9,9 @@ pub trait KlController {
     /// Takes note of a batch: its KL per response
     /// ([`mean_sequence_kl`](crate::mean_sequence_kl)) and its number of episodes.
     fn update(&mut self, measured_kl: f64, samples: usize);
+
+    /// Goes on from a coefficient that [`KlController::coef`] gave, in a run that is continued.
+    fn resume(&mut self, coef: f64);
 }
 
 impl<C: KlController + ?Sized> KlController for Box<C> {
@@ -18,6 +21,10 @@ impl<C: KlController + ?Sized> KlController for Box<C> {
 
     fn update(&mut self, measured_kl: f64, samples: usize) {
         (**self).update(measured_kl, samples);
+    }
+
+    fn resume(&mut self, coef: f64) {
+        (**self).resume(coef);
     }
 }
 
@@ -44,6 +51,10 @@ impl KlController for FixedKl {
     }
 
     fn update(&mut self, _measured_kl: f64, _samples: usize) {}
+
+    fn resume(&mut self, coef: f64) {
+        self.coef = coef;
+    }
 }
 
 /// A coefficient that steers the KL of responses towards a target.
@@ -85,6 +96,10 @@ impl KlController for AdaptiveKl {
         }
         let error = (measured_kl / self.target - 1.0).clamp(-0.2, 0.2);
         self.coef *= 1.0 + error * (samples as f64 / self.horizon).min(1.0);
+    }
+
+    fn resume(&mut self, coef: f64) {
+        self.coef = coef;
     }
 }
 

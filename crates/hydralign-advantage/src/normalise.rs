@@ -85,6 +85,11 @@ impl ScoreNormaliser {
         Ok(())
     }
 
+    /// Goes on from the moments of the scores that an earlier part of the run has seen.
+    pub fn resume(&mut self, seen: Moments) {
+        self.seen = seen;
+    }
+
     /// Moments of every raw score seen so far.
     pub fn seen(&self) -> &Moments {
         &self.seen

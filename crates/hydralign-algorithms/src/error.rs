@@ -31,6 +31,12 @@ pub enum AlgorithmError {
         /// What is missing.
         what: &'static str,
     },
+    /// What was written down of a learner does not fit this one.
+    #[error("the state of the learner cannot be restored: {reason}")]
+    Record {
+        /// Why.
+        reason: String,
+    },
     /// A fault between model and algorithm.
     #[error(transparent)]
     Core(#[from] CoreError),

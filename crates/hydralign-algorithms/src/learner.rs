@@ -1,3 +1,7 @@
+mod record;
+
+pub use record::LearnerRecord;
+
 use crate::settings::{check, check_not_negative, check_positive};
 use crate::{AlgorithmError, clip_global_norm};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};

@@ -31,11 +31,11 @@ pub use evaluate::{
     Ranking, implied_accuracy, perplexity, reward_accuracy, sampled_kl, scores as reward_scores,
 };
 pub use hydra_sft::{HydraSft, HydraSftConfig, JointWeights, preference_batch};
-pub use learner::{Gradients, Learner, OptimizerConfig, StepReport};
+pub use learner::{Gradients, Learner, LearnerRecord, OptimizerConfig, StepReport};
 pub use nll::{Nll, nll_batch};
 pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss, ranking_batch};
 pub use ppo::{
-    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, Sample, policy_loss, value_loss,
+    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, PpoState, Sample, policy_loss, value_loss,
 };
 pub use preference::{
     Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, LabelBalance, Orpo, Pair, PairBatch, PairLoss,
@@ -49,7 +49,7 @@ pub use reweight::{
 };
 pub use rollout_readings::scores_of;
 pub use rows::Rows;
-pub use supervised::{ComparedEpochs, Epochs, train_minibatches};
+pub use supervised::{ComparedEpochs, Epochs, Order, train_minibatches};
 pub use updates::UpdateReport;
 pub use value::{
     Ilql, IlqlBatch, IlqlRow, PrefixBatch, PrefixRegression, ilql_batch, prefix_batch,

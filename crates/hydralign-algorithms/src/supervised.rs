@@ -3,6 +3,23 @@ use crate::{AlgorithmError, Learner, StepReport};
 use hydralign_core::random::permutation;
 use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
 
+/// Which items each minibatch of a run holds: a function of its number alone, so that a run can go on anywhere.
+pub trait Order {
+    /// Minibatches of all epochs.
+    fn steps(&self) -> usize;
+
+    /// The items of a minibatch, from 0.
+    fn minibatch(&self, index: usize) -> Vec<usize>;
+
+    /// The items of every minibatch, in order.
+    fn minibatches(&self) -> impl Iterator<Item = Vec<usize>>
+    where
+        Self: Sized,
+    {
+        (0..self.steps()).map(|index| self.minibatch(index))
+    }
+}
+
 /// The order in which items are visited: each epoch is a permutation of its own, cut into
 /// minibatches; the last, shorter minibatch of an epoch is kept.
 #[derive(Clone, Copy, Debug)]
@@ -17,19 +34,25 @@ pub struct Epochs {
     pub seed: u64,
 }
 
-impl Epochs {
-    /// Minibatches of all epochs.
-    pub fn steps(&self) -> usize {
+impl Order for Epochs {
+    fn steps(&self) -> usize {
         self.epochs * self.items.div_ceil(self.minibatch.max(1))
     }
 
-    /// Item indices of every minibatch, in order.
-    pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
-        (0..self.epochs).flat_map(|epoch| {
-            let order = permutation(self.items, self.seed, epoch as u64);
-            order.chunks(self.minibatch.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
-        })
+    fn minibatch(&self, index: usize) -> Vec<usize> {
+        let Self { items, minibatch, seed, .. } = *self;
+        part(items, seed, index, items.div_ceil(minibatch.max(1)), minibatch.max(1))
     }
+}
+
+/// Minibatch `index`, of which an epoch has so many; the last of an epoch ends where the items do.
+fn part(items: usize, seed: u64, index: usize, per_epoch: usize, minibatch: usize) -> Vec<usize> {
+    if per_epoch == 0 {
+        return Vec::new();
+    }
+    let (epoch, number) = (index / per_epoch, index % per_epoch);
+    let end = if number + 1 == per_epoch { items } else { (number + 1) * minibatch };
+    permutation(items, seed, epoch as u64)[number * minibatch..end].to_vec()
 }
 
 /// The same order for losses that compare the rows of a minibatch: a last minibatch of a single row,
@@ -50,24 +73,18 @@ impl ComparedEpochs {
         }
         Ok(Self(epochs))
     }
+}
 
-    /// Minibatches of all epochs.
-    pub fn steps(&self) -> usize {
+impl Order for ComparedEpochs {
+    fn steps(&self) -> usize {
         let Epochs { items, minibatch, epochs, .. } = self.0;
         let joins = items % minibatch == 1 && items > minibatch;
         epochs * (items.div_ceil(minibatch) - usize::from(joins))
     }
 
-    /// Item indices of every minibatch, in order.
-    pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> {
+    fn minibatch(&self, index: usize) -> Vec<usize> {
         let Epochs { items, minibatch, epochs, seed } = self.0;
-        let per_epoch = self.steps() / epochs.max(1);
-        (0..epochs).flat_map(move |epoch| {
-            let order = permutation(items, seed, epoch as u64);
-            let end = |k: usize| if k + 1 == per_epoch { items } else { (k + 1) * minibatch };
-            let part = |k: usize| order[k * minibatch..end(k)].to_vec();
-            (0..per_epoch).map(part).collect::<Vec<_>>()
-        })
+        part(items, seed, index, self.steps() / epochs.max(1), minibatch)
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{AlgorithmError, Epochs, Learner};
+use crate::{AlgorithmError, Epochs, Learner, Order as _};
 use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
 
 /// Numbers of the updates on one rollout.

@@ -16,6 +16,7 @@ pub use hydralign_placement as placement;
 pub use hydralign_rewards as rewards;
 pub use hydralign_rollout as rollout;
 pub use hydralign_runs as runs;
+pub use hydralign_train as train;
 
 /// What most programs need.
 pub mod prelude {

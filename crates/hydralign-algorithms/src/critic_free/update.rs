@@ -2,7 +2,7 @@ use super::{CriticFree, GroupExperience, GroupSample, PolicyBatch, PolicyGradien
 use crate::rows::Rows;
 use crate::updates::update_on_rollout;
 use crate::weights::vector;
-use crate::{AlgorithmError, Epochs, Learner, UpdateReport};
+use crate::{AlgorithmError, Epochs, Learner, Order as _, UpdateReport};
 use burn::tensor::Device;
 use hydralign_core::{CoreError, Differentiable, Finish, Observer, Phase, TokenBatch};
 

@@ -11,7 +11,18 @@ pub use experience::{Experience, Sample};
 pub use loss::{PpoBatch, PpoObjective, policy_loss, value_loss};
 
 use crate::AlgorithmError;
-use hydralign_advantage::{KlController, ScoreNormaliser};
+use hydralign_advantage::{KlController, Moments, ScoreNormaliser};
+use serde::{Deserialize, Serialize};
+
+/// What PPO carries from one iteration to the next, beside the learner.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PpoState {
+    /// β of the next iteration.
+    pub kl_coef: f64,
+    /// Moments of the scores so far.
+    pub scores: Moments,
+}
 
 /// PPO with its state between iterations: the KL controller and the score statistics.
 pub struct Ppo {
@@ -51,6 +62,17 @@ impl Ppo {
         config.validate()?;
         self.config = config;
         Ok(())
+    }
+
+    /// What is carried to the next iteration.
+    pub fn state(&self) -> PpoState {
+        PpoState { kl_coef: self.kl.coef(), scores: *self.normaliser.seen() }
+    }
+
+    /// Goes on from what an earlier part of the run carried.
+    pub fn resume(&mut self, state: PpoState) {
+        self.kl.resume(state.kl_coef);
+        self.normaliser.resume(state.scores);
     }
 
     /// β of the next iteration.

@@ -1,0 +1,61 @@
+use hydralign_algorithms::AlgorithmError;
+use hydralign_core::CoreError;
+use hydralign_rollout::{RolloutError, SampleError};
+use hydralign_runs::RunError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// What can end a run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A step was given up because the run was asked to stop; nothing of it has been learnt.
+    #[error("stopped")]
+    Stopped,
+    /// A checkpoint that is not what was written.
+    #[error("checkpoint `{}`: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of a run with other settings, models or data.
+    #[error(
+        "checkpoint `{}` is of another run: its settings, models or data are not those of this one",
+        path.display()
+    )]
+    OtherRun {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// What a recipe carries cannot be written down.
+    #[error("the state of the recipe cannot be written: {reason}")]
+    State {
+        /// Why.
+        reason: String,
+    },
+    /// A step failed.
+    #[error("step {step}: {source}")]
+    Step {
+        /// Which one, from 1.
+        step: usize,
+        /// Why.
+        source: Box<TrainError>,
+    },
+    /// A fault of the algorithm.
+    #[error(transparent)]
+    Algorithm(#[from] AlgorithmError),
+    /// A fault between model and algorithm.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// A fault while sampling.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// A sampler that cannot be.
+    #[error(transparent)]
+    Sampler(#[from] SampleError),
+    /// A fault of the files around the run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}

@@ -1,0 +1,53 @@
+use crate::{Context, Recipe, Stateless, TrainError, Values};
+use hydralign_algorithms::{AlgorithmError, Learner, Order};
+use hydralign_core::{CoreError, Differentiable, Objective, Phase, TokenBatch};
+use hydralign_runs::Schedule;
+
+/// Learning from given data: supervised fine-tuning, reward models, preferences, weighted responses.
+///
+/// Each step is one minibatch. Which rows it holds follows from its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Supervised<O, R, B> {
+    /// The loss.
+    pub objective: O,
+    /// Which rows each minibatch holds.
+    pub order: R,
+    /// The learning rate of each step.
+    pub lr: Schedule,
+    /// Makes the micro-batches of a minibatch from the indices of its rows.
+    pub batch: B,
+}
+
+impl<M, O, R, B> Recipe<M> for Supervised<O, R, B>
+where
+    M: Differentiable,
+    O: Objective,
+    R: Order,
+    B: Fn(&[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, CoreError>,
+{
+    type State = Stateless;
+
+    fn begin(&self) -> Result<(usize, Stateless), TrainError> {
+        self.lr.validate()?;
+        match self.order.steps() {
+            0 => Err(AlgorithmError::Empty { what: "items" }.into()),
+            steps => Ok((steps, Stateless {})),
+        }
+    }
+
+    fn step(
+        &self,
+        step: usize,
+        learner: &mut Learner<M>,
+        _: &mut Stateless,
+        context: &mut Context<'_>,
+    ) -> Result<Values, TrainError> {
+        context.observer.phase(Phase::Update);
+        let rows = self.order.minibatch(step - 1);
+        let lr = self.lr.lr(step, self.order.steps());
+        let report = learner.step(&self.objective, &(self.batch)(&rows)?, lr)?;
+        let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
+        let shared = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
+        Ok(own.chain(shared.map(|(name, value)| (name.to_owned(), value))).collect())
+    }
+}

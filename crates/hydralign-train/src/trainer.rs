@@ -1,0 +1,105 @@
+use crate::{Checkpoints, Context, Recipe, RunState, TrainError};
+use hydralign_algorithms::Learner;
+use hydralign_core::{Differentiable, Observer, Stats};
+use hydralign_runs::{Steps, StopFlag};
+
+/// Takes the steps of a recipe, and keeps checkpoints of them.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    /// Name of the stage in statistics.
+    pub stage: &'a str,
+    /// Ends the run between two steps, or within one before it learns.
+    pub stop: &'a StopFlag,
+    /// Where checkpoints go; none keeps none.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// What training leaves behind, however it ended.
+pub struct Trained<M> {
+    /// The learner after the last good step.
+    pub learner: Learner<M>,
+    /// How far it came.
+    pub progress: Steps,
+    /// What ended it early, but for a stop.
+    pub ended: Result<(), TrainError>,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end, from the newest checkpoint if there is one.
+    ///
+    /// After a stop and after the last step there is a checkpoint of where the run is.
+    ///
+    /// # Errors
+    /// A recipe that cannot begin; a checkpoint that cannot be read. What ends the run later stands in
+    /// [`Trained::ended`].
+    pub fn train<M: Differentiable, R: Recipe<M>>(
+        mut self,
+        recipe: &R,
+        learner: Learner<M>,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained<M>, TrainError> {
+        let (steps, state) = recipe.begin()?;
+        let (done, mut learner, mut state) = self.go_on(learner, state)?;
+        let mut progress = Steps { done, steps, begun: false };
+        let mut ended = Ok(());
+        while progress.done < steps && !self.stop.is_stopped() && ended.is_ok() {
+            ended = self.step(recipe, &mut progress, &mut learner, &mut state, observer);
+        }
+        if let Err(TrainError::Stopped) = &ended {
+            ended = Ok(());
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            let due = ended.is_ok() && progress.done > 0 && !checkpoints.holds(progress.done);
+            let saved = match due {
+                true => RunState::of(progress.done, &learner, &state)
+                    .and_then(|state| checkpoints.write(state)),
+                false => Ok(()),
+            };
+            ended = ended.and(saved).and(checkpoints.wait());
+        }
+        Ok(Trained { learner, progress, ended })
+    }
+
+    /// The newest checkpoint's, or what a run begins with.
+    fn go_on<M: Differentiable, S: serde::de::DeserializeOwned>(
+        &self,
+        learner: Learner<M>,
+        state: S,
+    ) -> Result<(usize, Learner<M>, S), TrainError> {
+        match self.checkpoints.as_ref().map(Checkpoints::newest).transpose()?.flatten() {
+            None => Ok((0, learner, state)),
+            Some(saved) => {
+                let state = saved.recipe_state()?;
+                Ok((saved.step, learner.with_record(saved.learner)?, state))
+            }
+        }
+    }
+
+    fn step<M: Differentiable, R: Recipe<M>>(
+        &mut self,
+        recipe: &R,
+        progress: &mut Steps,
+        learner: &mut Learner<M>,
+        state: &mut R::State,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let (step, before) = (progress.done + 1, learner.steps());
+        let mut context = Context { observer: &mut *observer, stop: self.stop };
+        let values = recipe.step(step, learner, state, &mut context).map_err(|error| {
+            progress.begun = learner.steps() > before;
+            match error {
+                TrainError::Stopped => TrainError::Stopped,
+                other => TrainError::Step { step, source: Box::new(other) },
+            }
+        })?;
+        progress.done = step;
+        let stage = self.stage.to_owned();
+        observer.stats(&Stats { stage, step, steps: progress.steps, values });
+        match &mut self.checkpoints {
+            Some(checkpoints) if checkpoints.due(step) => {
+                checkpoints.write(RunState::of(step, learner, state)?)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A run that is cut and goes on ends where a run that is not cut ends, to the last bit; and a checkpoint that
+//! is not what was written is refused.
+
+mod common;
+
+use burn_pack::Reader;
+use common::{STOP, checkpoint, full, learner, ppo_config, prompts};
+use hydralign::advantage::{KlControl, ScoreNormalisation};
+use hydralign::algorithms::{Epochs, LearnerRecord, nll_batch, preference_batch};
+use hydralign::burn::tensor::Bytes;
+use hydralign::core::random::splitmix64;
+use hydralign::prelude::*;
+use hydralign::runs::{Schedule, StopFlag};
+use hydralign::train::{Checkpoints, PpoRecipe, Recipe, Supervised, TrainError, Trainer};
+use std::fs;
+use std::path::Path;
+
+/// Keeps the statistics, and stops the run after a step.
+struct Watch<'a> {
+    stop: &'a StopFlag,
+    at: usize,
+    seen: Vec<Stats>,
+}
+
+impl Observer for Watch<'_> {
+    fn stats(&mut self, stats: &Stats) {
+        self.seen.push(stats.clone());
+        if stats.step == self.at {
+            self.stop.stop();
+        }
+    }
+}
+
+/// Names, shapes and bytes of what burn has written, in an order of their own.
+fn tensors(bytes: &Bytes) -> Vec<(String, String, Vec<u8>)> {
+    let reader = Reader::from_bytes(bytes.clone()).unwrap();
+    let scalars = format!("{:?}", reader.scalars());
+    let mut all: Vec<_> = (reader.into_tensors().unwrap().into_iter())
+        .map(|tensor| {
+            let (name, _, shape, _, bytes) = tensor.into_parts().unwrap();
+            (name, format!("{shape:?}"), bytes.to_vec())
+        })
+        .collect();
+    all.push(("scalars".into(), scalars, Vec::new()));
+    all.sort();
+    all
+}
+
+fn assert_same(got: &LearnerRecord, expected: &LearnerRecord, what: &str) {
+    assert_eq!(got.steps, expected.steps, "{what}: optimizer steps");
+    assert!(tensors(&got.weights) == tensors(&expected.weights), "{what}: weights");
+    assert!(tensors(&got.optimizer) == tensors(&expected.optimizer), "{what}: optimizer");
+}
+
+/// Runs a part of a recipe as a process of its own would: with a model that is built anew.
+fn part<R: Recipe<ModelBank>>(
+    recipe: &R,
+    (placement, start): (&Placement, &LearnerRecord),
+    folder: &Path,
+    stop_at: usize,
+) -> (LearnerRecord, Vec<Stats>) {
+    let stop = StopFlag::new();
+    let mut watch = Watch { stop: &stop, at: stop_at, seen: Vec::new() };
+    let fresh = learner(placement, &checkpoint()).with_record(start.clone()).unwrap();
+    let checkpoints = Some(Checkpoints::new(folder, "run", 2, 2));
+    let trainer = Trainer { stage: "stage", stop: &stop, checkpoints };
+    let trained = trainer.train(recipe, fresh, &mut watch).unwrap();
+    trained.ended.unwrap();
+    (trained.learner.to_record().unwrap(), watch.seen)
+}
+
+/// Cuts the run after each of its steps, and once after every step.
+fn assert_resumes<R: Recipe<ModelBank>>(recipe: &R, placement: &Placement) {
+    let steps = recipe.begin().unwrap().0;
+    let start = learner(placement, &checkpoint()).to_record().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let of = (placement, &start);
+    let (expected, stats) = part(recipe, of, whole.path(), usize::MAX);
+    assert_eq!(stats.len(), steps);
+    let mut cuts: Vec<Vec<usize>> = (1..steps).map(|cut| vec![cut, usize::MAX]).collect();
+    cuts.push((1..=steps).collect());
+    for cuts in cuts {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut last, mut seen) = (None, Vec::new());
+        for &cut in &cuts {
+            let (record, stats) = part(recipe, of, folder.path(), cut);
+            last = Some(record);
+            seen.extend(stats);
+        }
+        let what = format!("{}, cut at {cuts:?}", placement.name);
+        assert_same(&last.unwrap(), &expected, &what);
+        assert_eq!(seen, stats, "{what}: statistics");
+        let kept = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(kept, 2, "{what}: the newest stay");
+    }
+}
+
+fn rows() -> Vec<Sequence> {
+    prompts().into_iter().map(|p| Sequence::new(p, vec![9, 4, STOP])).collect()
+}
+
+#[test]
+fn supervised_runs_go_on_bit_for_bit() {
+    let rows = rows();
+    let epochs = Epochs { items: rows.len(), minibatch: 3, epochs: 3, seed: 5 };
+    let device = Device::flex();
+    let sft = Supervised {
+        objective: Nll,
+        order: epochs,
+        lr: Schedule::linear(0.02),
+        batch: |items: &[usize]| {
+            let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
+            nll_batch(&chosen, 2, &device)
+        },
+    };
+    assert_resumes(&sft, &Placement::sft());
+    assert_resumes(&sft, &Placement::sft().with_adapter("own"));
+    let worse = Sequence::new(vec![2, 3], vec![10, STOP]);
+    let joint = Supervised {
+        objective: HydraSft::default(),
+        order: epochs,
+        lr: Schedule::constant(0.02),
+        batch: |items: &[usize]| {
+            let pairs: Vec<_> = items.iter().map(|&i| (rows[i].clone(), worse.clone())).collect();
+            preference_batch(&pairs, 2, &device)
+        },
+    };
+    assert_resumes(&joint, &Placement::hydra_sft());
+}
+
+#[test]
+fn ppo_goes_on_bit_for_bit_in_every_placement() {
+    let prompts = prompts();
+    let ppo = PpoConfig {
+        kl: KlControl::Adaptive { initial: 0.1, target: 0.05, horizon: 20.0 },
+        score_normalisation: ScoreNormalisation::Running { clip: None },
+        ..ppo_config()
+    };
+    let recipe = PpoRecipe {
+        ppo,
+        prompts: &prompts,
+        prompts_per_step: 3,
+        samples: 2,
+        sampler: SamplerConfig::default(),
+        generation: GenerationConfig {
+            max_new_tokens: 6,
+            stop_tokens: vec![STOP],
+            ..GenerationConfig::default()
+        },
+        reward: None,
+        steps: 4,
+        lr: Schedule::linear(0.01),
+        seed: 7,
+        device: Device::flex(),
+    };
+    for placement in Placement::five_ppos() {
+        assert_resumes(&recipe, &placement);
+    }
+}
+
+/// A checkpoint on disk and what is needed to read it again.
+fn written(folder: &Path) -> LearnerRecord {
+    let rows = rows();
+    let device = Device::flex();
+    let sft = Supervised {
+        objective: Nll,
+        order: Epochs { items: rows.len(), minibatch: 3, epochs: 1, seed: 5 },
+        lr: Schedule::constant(0.02),
+        batch: |items: &[usize]| {
+            let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
+            nll_batch(&chosen, 2, &device)
+        },
+    };
+    let placement = Placement::sft().with_adapter("own");
+    let start = learner(&placement, &checkpoint()).to_record().unwrap();
+    part(&sft, (&placement, &start), folder, usize::MAX).0
+}
+
+fn newest(folder: &Path) -> Result<Option<LearnerRecord>, TrainError> {
+    let checkpoints = Checkpoints::new(folder, "run", 1, 1);
+    Ok(checkpoints.newest()?.map(|state| state.learner))
+}
+
+#[test]
+fn what_is_not_what_was_written_is_refused_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = written(folder.path());
+    assert_same(&newest(folder.path()).unwrap().unwrap(), &expected, "as it was");
+    let dir = folder.path().join("step-00000002");
+    let mut drawn = 0;
+    let mut below = |n: usize| {
+        drawn += 1;
+        (splitmix64(3, drawn) % n as u64) as usize
+    };
+    let mutations = if full() { 10_000 } else { 300 };
+    for name in ["checkpoint.toml", "weights.bpk", "optimizer.bpk"] {
+        let path = dir.join(name);
+        let good = fs::read(&path).unwrap();
+        let refused = |bytes: &[u8], what: &str| {
+            fs::write(&path, bytes).unwrap();
+            match newest(folder.path()) {
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(said.contains(name), "{what}: {said}");
+                }
+                Ok(read) => panic!("{name}, {what}: {:?}", read.is_some()),
+            }
+        };
+        let step = if full() { 1 } else { good.len().div_ceil(200) };
+        (0..good.len()).step_by(step).for_each(|n| refused(&good[..n], &format!("{n} bytes")));
+        for _ in 0..mutations / 3 {
+            let mut bytes = good.clone();
+            let at = below(bytes.len());
+            bytes[at] ^= 1 << below(8);
+            refused(&bytes, &format!("byte {at}"));
+        }
+        refused(&[&good[..], b"\n"].concat(), "more bytes");
+        fs::remove_file(&path).unwrap();
+        assert!(newest(folder.path()).unwrap_err().to_string().contains(name));
+        fs::write(&path, good).unwrap();
+    }
+    assert_same(&newest(folder.path()).unwrap().unwrap(), &expected, "as it was again");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = written(folder.path());
+    let other = Checkpoints::new(folder.path(), "another", 1, 1);
+    assert!(matches!(other.newest(), Err(TrainError::OtherRun { .. })));
+    for placement in [Placement::sft(), Placement::hydra_sft().with_adapter("own")] {
+        let fresh = learner(&placement, &checkpoint());
+        let refused = fresh.with_record(record.clone()).err().unwrap().to_string();
+        assert!(refused.contains("trained weights"), "{refused}");
+    }
+}
+
+/// What a killed process leaves half-written is not taken for a checkpoint.
+#[test]
+fn a_half_written_checkpoint_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = written(folder.path());
+    let partial = folder.path().join("step-00000009.partial");
+    fs::create_dir(&partial).unwrap();
+    fs::write(partial.join("weights.bpk"), "half").unwrap();
+    assert_same(&newest(folder.path()).unwrap().unwrap(), &expected, "the whole one");
+}
