@@ -4,14 +4,15 @@
 mod common;
 
 use burn_pack::Reader;
-use common::{STOP, checkpoint, full, learner, ppo_config, prompts};
+use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation};
 use hydralign::algorithms::{Epochs, LearnerRecord, nll_batch, preference_batch};
 use hydralign::burn::tensor::Bytes;
-use hydralign::core::random::splitmix64;
+use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
 use hydralign::prelude::*;
+use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Schedule, StopFlag};
-use hydralign::train::{Checkpoints, PpoRecipe, Recipe, Supervised, TrainError, Trainer};
+use hydralign::train::{Checkpoints, Context, PpoRecipe, Recipe, Supervised, TrainError, Trainer};
 use std::fs;
 use std::path::Path;
 
@@ -155,7 +156,37 @@ fn ppo_goes_on_bit_for_bit_in_every_placement() {
     };
     for placement in Placement::five_ppos() {
         assert_resumes(&recipe, &placement);
+        assert_is_the_loop(&recipe, &placement);
     }
+}
+
+/// The same iterations by hand, with one `Ppo` that lives through all of them.
+fn assert_is_the_loop(recipe: &PpoRecipe<'_>, placement: &Placement) {
+    let mut hand = learner(placement, &checkpoint());
+    let mut trained = learner(placement, &checkpoint());
+    let mut ppo = Ppo::new(recipe.ppo.clone()).unwrap();
+    let mut state = Recipe::<ModelBank>::begin(recipe).unwrap().1;
+    let sampler = recipe.sampler.build().unwrap();
+    for step in 1..=recipe.steps {
+        let (stop, kl_coef) = (&StopFlag::new(), ppo.kl_coef());
+        let mut context = Context { observer: &mut (), stop };
+        let values = recipe.step(step, &mut trained, &mut state, &mut context).unwrap();
+        assert!(values.contains(&("kl_coef".into(), kl_coef)), "{kl_coef} in {values:?}");
+        let first = (step - 1) * recipe.prompts_per_step;
+        let seed = sub_seed(recipe.seed, "prompts");
+        let picked = in_rounds(recipe.prompts.len(), seed, first, recipe.prompts_per_step);
+        let picked: Vec<_> = picked.into_iter().map(|i| recipe.prompts[i].clone()).collect();
+        let seed = sub_seed(recipe.seed, "rollout");
+        let asked = sample_prompts(&picked, recipe.samples, seed, (first * recipe.samples) as u64);
+        let engine = Engine::new(hand.model(), Role::Actor, &sampler, &recipe.generation).unwrap();
+        let episodes = engine.generate(&asked, &mut ()).unwrap();
+        let experience =
+            ppo.experience(hand.model(), episodes, &recipe.sampler, None, &mut ()).unwrap();
+        let seed = sub_seed(recipe.seed, &format!("ppo update {step}"));
+        let lr = recipe.lr.lr(step, recipe.steps);
+        ppo.update(&mut hand, &experience, lr, seed, &Device::flex(), &mut ()).unwrap();
+    }
+    assert!(parameters(hand.model()) == parameters(trained.model()), "{}", placement.name);
 }
 
 /// A checkpoint on disk and what is needed to read it again.
