@@ -3,6 +3,7 @@ use crate::chat::{LEARNT, known_names, role_of};
 use crate::records::kind;
 use crate::{ChatTemplate, Message, RecordError, RenderOptions};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// A prompt, a completion or a text: plain, or turns of a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,11 +55,16 @@ impl Content {
         if !turns.iter().any(|turn| turn.content.is_array()) {
             return;
         }
-        let whole = [before, turns].concat();
+        // Another list that the template cannot read must not stand in the way of this one.
+        let mut whole = [before, turns].concat();
+        whole.iter_mut().for_each(join_parts);
         for (at, turn) in turns.iter_mut().enumerate().filter(|(_, turn)| turn.content.is_array()) {
-            if !template.writes_parts(&whole, before.len() + at, options) {
-                turn.content = turn.said().unwrap_or_default().into();
+            let place = before.len() + at;
+            let joined = std::mem::replace(&mut whole[place], turn.clone());
+            if !template.writes_parts(&whole, place, options) {
+                turn.clone_from(&joined);
             }
+            whole[place] = joined;
         }
     }
 
@@ -79,6 +85,13 @@ impl Content {
             turn.role = role_of(&turn.role).ok_or_else(|| unknown(field, &turn.role))?.to_owned();
         }
         Ok(())
+    }
+}
+
+/// Makes a content that is a list of texts one text.
+fn join_parts(turn: &mut Message) {
+    if let (true, Some(text)) = (turn.content.is_array(), turn.said().map(Cow::into_owned)) {
+        turn.content = text.into();
     }
 }
 
