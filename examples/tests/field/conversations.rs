@@ -194,11 +194,13 @@ fn what_the_template_does_not_write_is_refused() {
     let said = folder.refused("dpo", &format!("{dpo} pairs.jsonl"));
     let words = ["pairs.jsonl, line 1", "`chosen`", "`tool_calls` of turn 2"];
     names("files/10", "a tool call that the template does not write", &words, &said);
-    let thought = r#"{"prompt": [{"role": "user", "content": "Hi"}], "completion":
-        [{"role": "assistant", "content": "Ho", "reasoning_content": "Hm."}]}"#;
-    folder.write("thought.jsonl", &thought.replace('\n', " "));
-    let said = folder.refused("score", "--model model --input thought.jsonl");
-    let words = ["thought.jsonl, line 1", "`completion`", "`reasoning_content` of turn 2"];
+    let thought = r#"{"role": "assistant", "content": "Ho", "reasoning_content": "Hm."}"#;
+    let other = thought.replace("Hm", "Ah");
+    let asked = r#"{"role": "user", "content": "Hi"}"#;
+    let row = format!(r#"{{"prompt": [{asked}], "chosen": [{thought}], "rejected": [{other}]}}"#);
+    folder.write("thought.jsonl", &row);
+    let said = folder.refused("dpo", &format!("{dpo} thought.jsonl"));
+    let words = ["thought.jsonl, line 1", "`chosen`", "`reasoning_content` of turn 2"];
     names("own: thoughts", "that the template does not write", &words, &said);
 }
 
