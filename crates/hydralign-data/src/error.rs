@@ -386,6 +386,16 @@ pub enum RecordError {
         /// Its role.
         role: String,
     },
+    /// A field of a turn of which the chat template writes nothing.
+    #[error("field `{field}`: the chat template writes nothing of `{key}` of turn {turn}")]
+    FieldLeftOut {
+        /// Name of the field.
+        field: &'static str,
+        /// The turn, from 1, counted with the prompt's.
+        turn: usize,
+        /// The turn's field, and where in it.
+        key: String,
+    },
     /// Turns that do not fit their prompt.
     #[error("field `{field}`: {reason}")]
     Turns {

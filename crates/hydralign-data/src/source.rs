@@ -2,6 +2,7 @@
 
 use crate::DataError;
 use flate2::bufread::MultiGzDecoder;
+use hydralign_json::LfsPointer;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -139,11 +140,7 @@ const KINDS: &[(&[u8], &str, &str)] = &[
     (b"\x89HDF", "an HDF5 file", EXPORT),
     (b"SQLite format 3\x00", "an SQLite database", EXPORT),
     (PARQUET, "Parquet that is packed or comes from a pipe", "give it as a file of its own"),
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file itself",
-        "fetch it with `git lfs pull`",
-    ),
+    (LfsPointer::HEAD, LfsPointer::FOUND, LfsPointer::REMEDY),
 ];
 
 fn other_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {

@@ -1,6 +1,7 @@
 use crate::tokenizer_config::TokenizerConfig;
 use crate::{DataError, SpecialTokens};
 use hydralign_core::Fingerprint;
+use hydralign_json::LfsPointer;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -51,10 +52,7 @@ impl TextTokenizer {
         })?;
         let fault = |message| DataError::Tokenizer { path: path.clone(), message };
         let config = TokenizerConfig::from_dir(dir)?;
-        if bytes.starts_with(b"version https://git-lfs") {
-            let pointer = "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`";
-            return Err(fault(pointer.into()));
-        }
+        LfsPointer::refuse(&bytes).map_err(|e| fault(e.to_string()))?;
         let mut json = serde_json::from_slice(&bytes).map_err(|e| fault(e.to_string()))?;
         let bytes = match config.class.overrides(&config.file, &mut json)? {
             true => json.to_string().into_bytes(),

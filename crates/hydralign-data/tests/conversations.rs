@@ -386,3 +386,180 @@ fn a_margin_is_said_to_be_unused() {
     assert_eq!(report.margins, 1);
     assert_eq!(report.notes(), ["1 preferences have a `margin`, which no loss here uses"]);
 }
+
+/// A list of texts is read as the template reads it, and as one text where the template would write the
+/// list itself: the texts are those of transformers.
+#[test]
+fn a_list_of_texts_is_never_learnt_as_a_list() {
+    let file = std::fs::read_to_string(golden("conversations/parts.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let cases = file["cases"].as_array().unwrap();
+    for case in cases {
+        let name = case["template"].as_str().unwrap();
+        let right = match name {
+            "knows lists" => "as_given",
+            "knows lists of users" => "but_users_joined",
+            _ => "joined",
+        };
+        let right = case[right].as_str().unwrap();
+        let source = file["templates"][name].as_str().unwrap();
+        let row = Row::new(source, &json!({"messages": case["turns"]}));
+        let (texts, _) = row.reader().texts(&row.files()).unwrap();
+        assert_eq!(row.text(&texts[0].tokens), right, "{name}");
+        let [prompt, said, _] = row.demonstration().unwrap().0;
+        assert_eq!(prompt + &said, right.trim_end(), "{name}");
+        // Whoever repeats the prompt as a text says the same.
+        let turns = case["turns"].as_array().unwrap();
+        let (answer, asked) = turns.split_last().unwrap();
+        let mut repeated = asked.to_vec();
+        for turn in &mut repeated {
+            let texts = turn["content"].as_array().unwrap().iter();
+            turn["content"] =
+                texts.map(|part| part["text"].as_str().unwrap()).collect::<String>().into();
+        }
+        repeated.push(answer.clone());
+        let pair = json!({"prompt": asked, "completion": repeated});
+        let [prompt, said, _] = Row::new(source, &pair).demonstration().unwrap().0;
+        assert_eq!(prompt + &said, right.trim_end(), "{name}");
+    }
+    assert_eq!(cases.len(), 8);
+}
+
+#[test]
+fn what_is_no_text_is_named_with_its_turn() {
+    let text = json!({"type": "text", "text": "What is this?"});
+    let picture = json!({"type": "image", "image": "a.png"});
+    let fault = |turn: Value, words: &[&str]| {
+        let row = json!({"prompt": [{"role": "system", "content": "S"}, turn]});
+        let error = Row::new(CHATML, &row).prompt().unwrap_err();
+        let place = "rows.jsonl, line 1: field `prompt`: turn 2: ";
+        assert!(error.contains(place) && words.iter().all(|w| error.contains(w)), "{error}");
+    };
+    let content = |content: Value| json!({"role": "user", "content": content});
+    fault(content(json!([text, picture])), &["a part of type `image`"]);
+    fault(content(json!([{"type": "image_url", "image_url": {"url": "x"}}])), &["`image_url`"]);
+    fault(content(json!([{"type": "input_audio", "input_audio": {}}])), &["`input_audio`"]);
+    fault(content(json!([{"type": "text", "text": "a", "image": "a.png"}])), &["`image`"]);
+    fault(content(json!([{"type": "text"}])), &["without a text"]);
+    fault(content(json!(["a", "b"])), &["a part that is a string"]);
+    fault(content(json!({"type": "text", "text": "a"})), &["its content is an object"]);
+    fault(content(json!(3)), &["its content is a number"]);
+    for name in ["images", "image", "audio", "audios", "videos", "video"] {
+        let turn = json!({"role": "user", "content": "What?", name: ["a.bin"]});
+        fault(turn, &[&format!("`{name}` is no text")]);
+        let beside = json!({"messages": turns(&TALK[..2]), name: ["a.bin"]});
+        let error = Row::new(CHATML, &beside).prompt().unwrap_err();
+        assert!(error.contains(&format!("line 1: column `{name}`")), "{error}");
+        // Parquet has every column in every row.
+        let none = json!({"prompt": [{"role": "user", "content": [{"type": "text", "text": "Q", name: null}], name: []}], name: []});
+        assert!(Row::new(CHATML, &none).prompt().unwrap().contains("user\nQ<|im_end|>"));
+    }
+    // The answers of a preference are looked at as its prompt is.
+    let answer = |content: Value| json!([{"role": "assistant", "content": content}]);
+    let row = json!({"prompt": turns(&TALK[..1]), "chosen": answer(json!([picture])), "rejected": answer(json!("x"))});
+    let row = Row::new(CHATML, &row);
+    let error = row.reader().preferences(&row.files()).unwrap_err().to_string();
+    assert!(error.contains("field `chosen`: turn 1: ") && error.contains("`image`"), "{error}");
+}
+
+/// A template for lists alone writes nothing of a text: the answer would be learnt as an empty one.
+#[test]
+fn turns_that_the_template_does_not_write_are_refused() {
+    let lists = "{% for m in messages %}{{ m.role + ':' }}{% for part in m.content %}{{ part.text }}\
+                 {% endfor %}|{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+    let row = json!({"prompt": turns(&TALK[..1]), "completion": "Go"});
+    let error = Row::new(lists, &row).refused();
+    assert!(
+        error.contains("line 1: the chat template leaves out turn 1, of the role `user`"),
+        "{error}"
+    );
+    let part = json!([{"type": "text", "text": "Go"}]);
+    let row = json!({"prompt": [{"role": "user", "content": part}], "completion": "Go"});
+    let error = Row::new(lists, &row).refused();
+    assert!(
+        error.contains("line 1: the chat template leaves out turn 2, of the role `assistant`"),
+        "{error}"
+    );
+    let row = json!({"prompt": [{"role": "user", "content": part}]});
+    assert_eq!(Row::new(lists, &row).prompt().unwrap(), "user:Go|assistant:");
+}
+
+/// Writes the names of calls and thoughts that follow the last question, as Qwen3 does.
+const THINKS: &str = "{% set last = messages | selectattr('role', 'equalto', 'user') | list | last %}\
+    {% set ns = namespace(past=false) %}{% for m in messages %}{{ m.role + ':' }}\
+    {% if ns.past and m.reasoning_content %}{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}\
+    {{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ '<call>' + c.function.name + '</call>' }}{% endfor %}\
+    {{ '|' }}{% if m == last %}{% set ns.past = true %}{% endif %}{% endfor %}\
+    {% if add_generation_prompt %}assistant:{% endif %}";
+
+#[test]
+fn what_a_turn_says_beside_its_text_is_written_or_refused() {
+    let call =
+        json!([{"type": "function", "function": {"name": "w", "arguments": {"city": "Oslo"}}}]);
+    let asked = json!({"role": "user", "content": "Q"});
+    let demonstrate = |source: &str, turn: &Value| {
+        Row::new(source, &json!({"prompt": [asked], "completion": [turn]})).demonstration()
+    };
+    for (field, value) in [
+        ("tool_calls", call.clone()),
+        ("function_call", json!({"name": "w", "arguments": "{}"})),
+        ("function_calls", json!("w()")),
+        ("reasoning_content", json!("Hm.")),
+        ("thinking", json!("Hm.")),
+        ("reasoning", json!("Hm.")),
+        ("refusal", json!("No.")),
+    ] {
+        for content in [json!(""), json!("text")] {
+            let turn = json!({"role": "assistant", "content": content, field: value});
+            let error = demonstrate(CHATML, &turn).unwrap_err();
+            let cause = format!(
+                "line 1: field `completion`: the chat template writes nothing of `{field}` of turn 2"
+            );
+            assert!(error.contains(&cause), "{error}");
+            // A whole conversation, and a call that the prompt holds.
+            let row = Row::new(CHATML, &json!({"messages": [asked, turn]}));
+            let error = row.reader().texts(&row.files()).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!(
+                    "`messages`: the chat template writes nothing of `{field}`"
+                )),
+                "{error}"
+            );
+            let prompt = Row::new(CHATML, &json!({"prompt": [asked, turn, asked]})).prompt();
+            let thought = field.starts_with("reason") || field == "thinking";
+            assert_eq!(prompt.is_ok(), thought, "{field}: {prompt:?}");
+        }
+        let turn = json!({"role": "assistant", "content": "text", field: null});
+        demonstrate(CHATML, &turn).unwrap();
+    }
+    let turn = json!({"role": "assistant", "content": "x", "name": "bob", "id": 3, "weight": 1,
+        "tool_call_id": "c", "date": "today", "prefix": false});
+    demonstrate(CHATML, &turn).unwrap();
+    // Of a call the arguments are lost, or the name where it is looked for elsewhere, or the second call.
+    let turn = |calls: Value| json!({"role": "assistant", "content": "", "tool_calls": calls});
+    let lost = |source: &str, calls: Value, place: &str| {
+        let error = demonstrate(source, &turn(calls)).unwrap_err();
+        assert!(error.contains(&format!("`{place}`")), "{place}: {error}");
+    };
+    lost(THINKS, call.clone(), "tool_calls[0].arguments");
+    lost(
+        &THINKS.replace("c.function.name", "c.function.arguments.city"),
+        call.clone(),
+        "tool_calls[0].name",
+    );
+    let whole = THINKS.replace("c.function.name", "(c.function | tojson)");
+    demonstrate(&whole, &turn(call.clone())).unwrap();
+    let two = json!([call[0], {"function": {"name": "v", "arguments": {}}}]);
+    demonstrate(&whole, &turn(two.clone())).unwrap();
+    lost(&whole.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]"), two, "tool_calls[1]");
+    // Thoughts of the answer are learnt; the template leaves out those of earlier turns on purpose.
+    let thought = |text: &str| json!({"role": "assistant", "content": text, "thinking": "Hm."});
+    let row = json!({"prompt": [asked, thought("A"), asked], "completion": [thought("B")]});
+    let other = row.to_string().replacen("\"Q\"", "\"P\"", 1);
+    let row = Row::new(THINKS, &serde_json::from_str(&other).unwrap());
+    let [prompt, said, _] = row.demonstration().unwrap().0;
+    assert_eq!(
+        (prompt.as_str(), said.as_str()),
+        ("user:P|assistant:A|user:Q|assistant:", "<think>Hm.</think>B|")
+    );
+}

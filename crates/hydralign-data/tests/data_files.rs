@@ -2,10 +2,10 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hydralign_data::{RowUnit, Rows};
+use hydralign_data::{ChatTemplate, RowUnit, Rows, TextTokenizer};
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const LINES: &str = "{\"prompt\": \"a\", \"n\": 1e30}\n\n{\"prompt\": \"b\", \"n\": 512.0}\r\n";
 
@@ -159,4 +159,36 @@ fn numbers_that_are_not_finite_keep_their_place() {
     let rows: Vec<_> = Rows::new(vec![path]).map(Result::unwrap).collect();
     assert_eq!(rows[0].non_finite[0].pointer, "/margin/0");
     assert!(rows[1].non_finite.is_empty());
+}
+
+/// Every file of a model that this crate reads, with what Git leaves in its place.
+#[test]
+fn a_pointer_in_the_place_of_a_file_is_named() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat");
+    for file in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "additional_chat_templates/tool_use.jinja",
+        "chat_template.json",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
+        std::fs::copy(golden.join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+        if !matches!(file, "special_tokens_map.json" | "added_tokens.json") {
+            let name = "tokenizer_config.json";
+            let config = r#"{"eos_token": "</s>", "bos_token": "<s>"}"#;
+            std::fs::write(dir.path().join(name), config).unwrap();
+        }
+        std::fs::write(dir.path().join(file), POINTER).unwrap();
+        let tokenizer = TextTokenizer::from_dir(dir.path()).map(drop).map_err(|e| e.to_string());
+        let template = ChatTemplate::from_dir(dir.path()).map(drop).map_err(|e| e.to_string());
+        let error = tokenizer.and(template).unwrap_err();
+        assert!(error.contains(file) && error.contains("git lfs pull"), "{file}: {error}");
+    }
 }

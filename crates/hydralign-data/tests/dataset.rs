@@ -445,3 +445,96 @@ fn a_prompt_says_which_row_it_is() {
     let expected = [(a.clone(), 1, &plain("Q")), (a, 4, &plain("W")), (b, 1, &plain("W"))];
     assert_eq!((places.as_slice(), report.skipped.total()), (&expected[..], 2));
 }
+
+/// What a row asks stands in one place, or in two that say the same.
+#[test]
+fn columns_of_a_question_are_read_or_refused() {
+    let talk = |said: &[&str]| -> Value {
+        let role = |i: usize| ["user", "assistant"][i % 2];
+        let turn = |(i, text): (usize, &&str)| json!({"role": role(i), "content": text});
+        said.iter().enumerate().map(turn).collect()
+    };
+    let column = |row: Value, name: &str, words: &str| match detect(row.clone()) {
+        Err(RecordError::Column { column, reason }) => {
+            assert!(column == name && reason.contains(words), "{row}: {column}: {reason}");
+        }
+        other => panic!("{row}: {other:?}"),
+    };
+    // A conversation beside a prompt.
+    for prompt in [json!("Q"), json!(" Q\n"), talk(&["Q"]), talk(&["Q", "A", "R"])] {
+        detect(json!({"prompt": prompt, "messages": talk(&["Q", "A", "R", "B"])})).unwrap();
+    }
+    for prompt in [json!("R"), json!("A"), talk(&["R"]), talk(&["Q", "B"])] {
+        column(json!({"prompt": prompt, "messages": talk(&["Q", "A"])}), "messages", "`prompt`");
+        let row = json!({"prompt": prompt, "conversations": talk(&["Q", "A"]), "completion": "C"});
+        column(row, "conversations", "`prompt`");
+    }
+    column(json!({"instruction": "R", "messages": talk(&["Q", "A"])}), "messages", "`prompt`");
+    // Turns beside two completions are their prompt.
+    let pair = json!({"messages": talk(&["Q", "A", "R"]), "chosen": "x", "rejected": "y"});
+    let Ok(Example::Preference { prompt, .. }) = detect(pair) else { panic!() };
+    assert_eq!(prompt, chat(&[("user", "Q"), ("assistant", "A"), ("user", "R")]));
+    let pair = json!({"messages": talk(&["Q", "A"]), "chosen": "x", "rejected": "y"});
+    column(pair, "messages", "neither");
+    let (a, b) = (talk(&["Q", "A"]), talk(&["Q", "B"]));
+    detect(json!({"messages": a, "chosen": a, "rejected": b})).unwrap();
+    // Companions of a question.
+    for asks in ["instruction", "question", "query"] {
+        let row = detect(json!({asks: "Q", "input": "more", "output": "A"})).unwrap();
+        let Example::Completion { prompt, .. } = row else { panic!() };
+        assert_eq!(prompt, chat(&[("user", "Q\nmore")]));
+        column(json!({asks: "Q", "input": {"a": 1}}), "input", "texts");
+        column(json!({asks: "Q", "context": "C", "answer": "A"}), "context", asks);
+        detect(json!({asks: "Of C: Q", "context": "C", "answer": "A"})).unwrap();
+        detect(json!({asks: "Q", "context": " ", "input": "\n", "answer": "A"})).unwrap();
+    }
+    for name in ["input", "context", "instruction", "question", "query"] {
+        column(json!({"prompt": "P", name: "more"}), name, "`prompt`");
+        column(json!({"prompt": talk(&["P"]), name: "more", "completion": "A"}), name, "`prompt`");
+        detect(json!({"prompt": talk(&["P and more"]), name: "more"})).unwrap();
+    }
+    column(json!({"instruction": "Q", "question": "R"}), "question", "`instruction`");
+    column(json!({"input": "Q", "chosen": "x", "rejected": "y"}), "input", "`prompt`");
+    // Two answers.
+    column(json!({"question": "Q", "answer": "A", "response": "B"}), "response", "`answer`");
+    detect(json!({"question": "Q", "answer": "A", "response": "A"})).unwrap();
+    // Blanks are nothing, in `system` too.
+    for blank in ["", "  ", "\n"] {
+        let row = detect(json!({"prompt": "Q", "system": blank})).unwrap();
+        assert_eq!(row, Example::Prompt(plain("Q")));
+    }
+}
+
+#[test]
+fn completions_without_a_prompt_say_which_columns_there_are() {
+    let tokenizer = tokenizer();
+    let dir = tempfile::tempdir().unwrap();
+    let row = json!({"asked": "Q", "chosen": "x", "rejected": "y"});
+    let file = write(dir.path(), "a.jsonl", &[row]);
+    let error = Reader::new(&tokenizer, 64).preferences(&[&file]).unwrap_err().to_string();
+    let right = "line 1: missing field `prompt`; the row has asked, chosen, rejected";
+    assert!(error.contains(right), "{error}");
+}
+
+/// A conversation of several questions is a prompt to its first answer, and that is said.
+#[test]
+fn a_conversation_of_several_questions_as_a_prompt_is_said() {
+    let (tokenizer, template) = (tokenizer(), template("zephyr"));
+    let dir = tempfile::tempdir().unwrap();
+    let talk = ["Q", "W", "X", "Z", "J"];
+    let rows = [2, 3, 4, 5].map(|turns| {
+        let role = |i: usize| ["user", "assistant"][i % 2];
+        let turn = |i: usize| json!({"role": role(i), "content": talk[i]});
+        json!({"messages": (0..turns).map(turn).collect::<Value>()})
+    });
+    let file = write(dir.path(), "a.jsonl", &rows);
+    let reader = Reader { template: Some(&template), ..Reader::new(&tokenizer, 400) };
+    let (prompts, report) = reader.prompt_sources(&[&file]).unwrap();
+    let turns = prompts.iter().map(|prompt| match &prompt.content {
+        Content::Chat(turns) => turns.len(),
+        Content::Plain(_) => 0,
+    });
+    assert_eq!(turns.collect::<Vec<_>>(), [1, 3, 1, 5]);
+    assert_eq!(report.first_questions, 1);
+    assert!(report.notes()[0].starts_with("1 conversations go on behind their first answer"));
+}

@@ -1,14 +1,23 @@
-//! JSON as Python writes it: NaN and infinities where a number may stand.
+//! JSON as Python writes it: NaN and infinities where a number may stand; and what Git leaves in the
+//! place of a file that it did not fetch.
 
 mod place;
+mod pointer;
 mod rewrite;
 
 pub use place::{NonFinite, Parsed};
+pub use pointer::LfsPointer;
 
 /// Why a text is not JSON, not even as Python writes it.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(#[from] serde_json::Error);
+pub enum JsonError {
+    /// Another text.
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+    /// What stands for a file that Git did not fetch.
+    #[error(transparent)]
+    Pointer(#[from] LfsPointer),
+}
 
 /// Reads a JSON text as Python's `json.loads` does: besides JSON, `NaN`, `Infinity`, `-Infinity` and
 /// numbers too large for an `f64` may stand where a number may.
@@ -20,8 +29,9 @@ pub struct JsonError(#[from] serde_json::Error);
 ///
 /// Any other text that is not one JSON value, with line and column (behind a number that is not
 /// finite the column is that of the text with a longer or shorter token in its place). Escaped halves of
-/// surrogate pairs, which Python reads and cannot encode, are refused too.
+/// surrogate pairs, which Python reads and cannot encode, are refused too, and a Git LFS pointer by name.
 pub fn parse(text: &str) -> Result<Parsed, JsonError> {
+    LfsPointer::refuse(text.as_bytes())?;
     match serde_json::from_str(text) {
         Ok(value) => Ok(Parsed { value, non_finite: Vec::new() }),
         Err(error) => match rewrite::with_marks(text) {
@@ -89,6 +99,13 @@ mod tests {
         let parsed = parse(r#"{"a": NaN, "a": 1, "b": 1, "b": Infinity}"#).unwrap();
         assert_eq!(parsed.value, json!({"a": 1, "b": null}));
         assert_eq!((parsed.at("/a"), parsed.at("/b")), (None, Some(f64::INFINITY)));
+    }
+
+    #[test]
+    fn a_pointer_is_named() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+        let error = parse(pointer).unwrap_err().to_string();
+        assert_eq!(error, "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`");
     }
 
     #[test]

@@ -209,11 +209,28 @@ fn places_that_hold_something_else() {
 
 #[test]
 fn pointers_to_large_files_are_named() {
+    const CHAT: &str = r#"{"messages": [{"role": "user", "content": "Hi"}]}"#;
     const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
-    for file in ["base/model.safetensors", "base/tokenizer.json"] {
+    for file in [
+        "base/model.safetensors",
+        "base/model.safetensors.index.json",
+        "base/config.json",
+        "base/generation_config.json",
+        "base/tokenizer.json",
+        "base/tokenizer_config.json",
+        "base/chat_template.jinja",
+        "02/a_plain/adapter_config.json",
+        "02/a_plain/adapter_model.safetensors",
+    ] {
         let folder = base();
-        folder.write(file, POINTER);
-        let said = folder.refused("score", SCORE_BASE);
+        folder.write(file, POINTER).write("chat.jsonl", CHAT);
+        if file.ends_with("index.json") {
+            std::fs::remove_file(folder.path().join("base/model.safetensors")).unwrap();
+        }
+        let said = match file.ends_with("jinja") {
+            true => folder.refused("generate", "--model base --input chat.jsonl"),
+            false => folder.refused("score", &format!("{SCORE_BASE} --adapter 02/a_plain")),
+        };
         names("own: Git LFS pointer", file, &[file, "git lfs pull"], &said);
     }
 }

@@ -174,3 +174,60 @@ fn an_answer_has_the_tokens_of_the_whole_text() {
         &said,
     );
 }
+
+/// A template that writes role and content, of which the shipped model's folder has none.
+const PLAIN: &str = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}{{- m.content }}\
+                     {{- '<|im_end|>\n' }}{%- endfor %}{%- if add_generation_prompt %}\
+                     {{- '<|im_start|>assistant\n' }}{%- endif %}";
+
+fn with_plain_template() -> Sandbox {
+    let folder = Sandbox::new();
+    folder.put("00_base", "model").write("model/chat_template.jinja", PLAIN);
+    folder
+}
+
+#[test]
+fn what_the_template_does_not_write_is_refused() {
+    let folder = with_plain_template();
+    folder.put("files/10/pairs.jsonl", "pairs.jsonl");
+    let dpo = "--model model --max-new-tokens 4 --out out --preferences";
+    let said = folder.refused("dpo", &format!("{dpo} pairs.jsonl"));
+    let words = ["pairs.jsonl, line 1", "`chosen`", "`tool_calls` of turn 2"];
+    names("files/10", "a tool call that the template does not write", &words, &said);
+    let thought = r#"{"role": "assistant", "content": "Ho", "reasoning_content": "Hm."}"#;
+    let other = thought.replace("Hm", "Ah");
+    let asked = r#"{"role": "user", "content": "Hi"}"#;
+    let row = format!(r#"{{"prompt": [{asked}], "chosen": [{thought}], "rejected": [{other}]}}"#);
+    folder.write("thought.jsonl", &row);
+    let said = folder.refused("dpo", &format!("{dpo} thought.jsonl"));
+    let words = ["thought.jsonl, line 1", "`chosen`", "`reasoning_content` of turn 2"];
+    names("own: thoughts", "that the template does not write", &words, &said);
+}
+
+#[test]
+fn contents_that_are_lists() {
+    let folder = with_plain_template();
+    let prompt = |name: &str, content: &str| {
+        let turn = format!("{{\"role\": \"user\", \"content\": {content}}}");
+        folder.write(&format!("{name}.jsonl"), &format!("{{\"messages\": [{turn}]}}\n"));
+        format!("--model model --max-new-tokens 1 --input {name}.jsonl --out {name}.out")
+    };
+    let parts = prompt(
+        "parts",
+        r#"[{"type": "text", "text": "What's"}, {"type": "text", "text": " up?"}]"#,
+    );
+    folder.good("generate", &parts);
+    let line: Value = serde_json::from_str(folder.read("parts.out").trim()).unwrap();
+    let right = "<|im_start|>user\nWhat's up?<|im_end|>\n<|im_start|>assistant\n";
+    let situation = "texts are joined where the template knows no lists";
+    equal("own: a list of texts", situation, right, line["prompt"].as_str().unwrap());
+    for (kind, part) in [
+        ("image", r#"{"type": "image", "image": "a.png"}"#),
+        ("image_url", r#"{"type": "image_url", "image_url": {"url": "a.png"}}"#),
+        ("input_audio", r#"{"type": "input_audio", "input_audio": {}}"#),
+        ("video", r#"{"type": "video"}"#),
+    ] {
+        let said = folder.refused("generate", &prompt(kind, &format!("[{part}]")));
+        names("own: parts", kind, &[&format!("{kind}.jsonl, line 1"), "turn 1", kind], &said);
+    }
+}

@@ -124,3 +124,41 @@ fn rows_that_are_too_long_are_refused_cut_or_left_out() {
     folder.good("generate", &format!("{prompts} --truncate drop"));
     equal("files/17", "generate: answers", 1, folder.read("answers.jsonl").lines().count());
 }
+
+#[test]
+fn columns_that_would_go_unread_are_named() {
+    let folder = folder(&[]);
+    let turns = r#"[{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]"#;
+    let rows = [
+        ("messages", format!(r#"{{"prompt": "R", "messages": {turns}}}"#), "`prompt`"),
+        ("input", r#"{"prompt": "R", "input": "more"}"#.into(), "`prompt`"),
+        ("context", r#"{"question": "R", "context": "more"}"#.into(), "`question`"),
+        ("images", format!(r#"{{"messages": {turns}, "images": ["a.png"]}}"#), "no text"),
+    ];
+    for (column, row, other) in rows {
+        folder.write("rows.jsonl", &row);
+        let said =
+            folder.refused("generate", "--model model --max-new-tokens 1 --input rows.jsonl");
+        let words = ["rows.jsonl, line 1", &format!("column `{column}`"), other];
+        names("own: columns", column, &words, &said);
+    }
+    folder.write("rows.jsonl", r#"{"input": "Q", "chosen": "a", "rejected": "b"}"#);
+    let said = folder.refused("dpo", &format!("{DPO} rows.jsonl"));
+    names("own: columns", "input as a prompt", &["line 1", "column `input`", "`prompt`"], &said);
+    folder.write("rows.jsonl", r#"{"prompt": "Q", "system": "  "}"#);
+    folder.good("generate", "--model model --max-new-tokens 1 --input rows.jsonl");
+}
+
+#[test]
+fn a_conversation_as_a_prompt_is_said_to_end_with_its_first_answer() {
+    let folder = folder(&[]);
+    folder.put("files/10/tokenizer_config.json", "model/tokenizer_config.json");
+    let turn = |(i, said): (usize, &str)| {
+        format!(r#"{{"role": "{}", "content": "{said}"}}"#, ["user", "assistant"][i % 2])
+    };
+    let turns: Vec<String> = ["Q", "A", "R", "B"].into_iter().enumerate().map(turn).collect();
+    folder.write("rows.jsonl", &format!("{{\"messages\": [{}]}}\n", turns.join(", ")));
+    let said = folder.good("generate", "--model model --max-new-tokens 1 --input rows.jsonl");
+    let words = ["1 conversations go on behind their first answer"];
+    names("own: a conversation", "given as a prompt", &words, &said);
+}

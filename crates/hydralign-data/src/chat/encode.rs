@@ -31,7 +31,7 @@ impl ChatTemplate {
         options: &RenderOptions,
     ) -> Result<ChatTokens, ChatError> {
         let template = self.chosen(options);
-        let (text, ranges) = template.said(messages, options)?;
+        let (text, ranges) = template.said(messages, 0, options, template.marks_generation)?;
         let encoding = tokenizer
             .inner()
             .encode(text.as_str(), false)
@@ -47,17 +47,20 @@ impl ChatTemplate {
         Ok(ChatTokens { tokens: ids.to_vec(), assistant })
     }
 
-    /// The text, and the ranges of it that the assistant said, in bytes.
+    /// The text, and the ranges of it that the assistant said, in bytes: by the template's marks, or from
+    /// the first turn to be looked at by what turns add.
     fn said(
         &self,
         messages: &[Message],
+        first: usize,
         options: &RenderOptions,
+        marked: bool,
     ) -> Result<(String, Vec<(usize, usize)>), ChatError> {
-        if self.marks_generation {
+        if marked {
             return self.marked(messages, options);
         }
         let text = self.render(messages, options)?;
-        let ranges = self.by_prefix(messages, 0, options, &text)?;
+        let ranges = self.by_prefix(messages, first, options, &text)?;
         Ok((text, ranges))
     }
 
@@ -72,12 +75,7 @@ impl ChatTemplate {
     ) -> Result<(String, Vec<(usize, usize)>), ChatError> {
         let template = self.chosen(options);
         let turns = messages[before..].iter().filter(|m| m.role == "assistant").count();
-        if template.marks_generation && turns > 1 {
-            return template.marked(messages, options);
-        }
-        let text = template.render(messages, options)?;
-        let ranges = template.by_prefix(messages, before, options, &text)?;
-        Ok((text, ranges))
+        template.said(messages, before, options, template.marks_generation && turns > 1)
     }
 
     /// The text and the ranges of its generation blocks.
@@ -160,7 +158,8 @@ impl ChatTemplate {
 /// empty reply, whatever is written last is the marker.
 fn end_of_turn(whole: &str, start: usize, message: &Message) -> usize {
     let said = whole[start..].trim_end();
-    let content = message.text().unwrap_or_default().trim_end();
+    let said_in_full = message.said().unwrap_or_default();
+    let content = said_in_full.trim_end();
     if !content.is_empty() && said.ends_with(content) { whole.len() } else { start + said.len() }
 }
 

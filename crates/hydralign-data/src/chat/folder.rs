@@ -1,6 +1,7 @@
 use super::{ChatError, ChatTemplate};
 use crate::configuration::ConfigFile;
 use crate::tokenizer_config::TokenizerConfig;
+use hydralign_json::LfsPointer;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -99,9 +100,11 @@ fn of_object(file: &ConfigFile) -> Result<Option<Templates>, ChatError> {
 fn read(path: &Path) -> Result<Option<String>, ChatError> {
     let template = path.display().to_string();
     match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| ChatError::Config { template, message: "is not UTF-8".into() }),
+        Ok(bytes) => match (LfsPointer::refuse(&bytes), String::from_utf8(bytes)) {
+            (Ok(()), Ok(text)) => Ok(Some(text)),
+            (Err(pointer), _) => Err(ChatError::Config { template, message: pointer.to_string() }),
+            (_, Err(_)) => Err(ChatError::Config { template, message: "is not UTF-8".into() }),
+        },
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ChatError::Io { template, error }),
     }

@@ -1,3 +1,4 @@
+use super::unwritten::REASONING;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -48,8 +49,7 @@ impl Message {
         fields.insert("content".into(), self.content.clone());
         fields.extend(self.extra.clone());
         fields.retain(|_, value| !value.is_null());
-        let names = ["reasoning_content", "thinking", "reasoning"];
-        if let Some(reasoning) = names.iter().find_map(|&n| fields.get(n)).cloned() {
+        if let Some(reasoning) = REASONING.iter().find_map(|&n| fields.get(n)).cloned() {
             if !fields.contains_key("thinking") {
                 fields.insert("thinking".into(), reasoning.clone());
             }

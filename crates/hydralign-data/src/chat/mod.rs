@@ -10,11 +10,13 @@ mod lazy;
 mod marks;
 mod message;
 mod methods;
+mod parts;
 mod printf;
 mod python;
 mod rewrite;
 mod roles;
 mod template;
+mod unwritten;
 
 pub use encode::ChatTokens;
 pub use error::ChatError;

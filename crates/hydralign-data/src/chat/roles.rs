@@ -50,24 +50,40 @@ impl ChatTemplate {
         quoted(self) || self.with_tools.as_deref().is_some_and(quoted)
     }
 
-    /// The first turn, of a speaker other than user and assistant, of which the text has nothing:
-    /// what it says would be lost in silence.
+    /// The first turn of which the text has nothing: what it says would be lost in silence.
     pub(crate) fn left_out(
         &self,
         messages: &[Message],
         options: &RenderOptions,
         text: &str,
     ) -> Option<usize> {
-        let others = |m: &Message| !matches!(m.role.as_str(), "user" | "assistant");
-        (0..messages.len()).filter(|&i| others(&messages[i])).find(|&i| {
+        let unsure = self.unmarked(messages, options);
+        unsure.into_iter().find(|&i| {
             // Said otherwise, not left away: a template may put in by itself what a turn says.
             let mut changed = messages.to_vec();
             match changed[i].text() {
-                Some(said) if said.trim().is_empty() => return false,
                 Some(said) => changed[i].content = format!("{said} {said}.").into(),
                 None => drop(changed.remove(i)),
             }
             !changed.is_empty() && self.render(&changed, options).is_ok_and(|other| other == text)
         })
+    }
+
+    /// Turns that the text may lack: of all that end in a mark of their own, those whose mark is not
+    /// written. One rendering settles most conversations.
+    fn unmarked(&self, messages: &[Message], options: &RenderOptions) -> Vec<usize> {
+        let mark = |turn: usize| format!("\u{f8f0}{turn}\u{f8f1}.");
+        let mut marked = messages.to_vec();
+        for (turn, message) in marked.iter_mut().enumerate() {
+            if let Some(said) = message.text() {
+                message.content = (said.to_owned() + &mark(turn)).into();
+            }
+        }
+        let text = self.render(&marked, options).unwrap_or_default();
+        let unsure = |turn: &usize| match messages[*turn].text() {
+            Some(said) => !said.trim().is_empty() && !text.contains(&mark(*turn)),
+            None => !matches!(messages[*turn].role.as_str(), "user" | "assistant"),
+        };
+        (0..messages.len()).filter(unsure).collect()
     }
 }

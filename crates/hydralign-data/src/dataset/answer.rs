@@ -29,32 +29,37 @@ impl Reader<'_> {
             continue_final_message: ends_in_answer,
             ..self.render.clone()
         };
-        self.rendered("prompt", turns, &options)
+        self.rendered("prompt", (turns, turns.len()), &options)
     }
 
-    /// The text of turns, all of which are in it.
+    /// The text of turns, all of which are in it; those of the assistant are learnt from one on.
     fn rendered(
         &self,
         field: &'static str,
-        turns: &[Message],
+        (turns, learnt): (&[Message], usize),
         options: &RenderOptions,
     ) -> Result<String, RecordError> {
         let text = self.template(field)?.render(turns, options).map_err(chat_error)?;
-        self.nothing_left_out(field, turns, options, &text)?;
+        self.nothing_left_out(field, (turns, learnt), options, &text)?;
         Ok(text)
     }
 
     fn nothing_left_out(
         &self,
         field: &'static str,
-        turns: &[Message],
+        (turns, learnt): (&[Message], usize),
         options: &RenderOptions,
         text: &str,
     ) -> Result<(), RecordError> {
-        match self.template(field)?.left_out(turns, options, text) {
-            Some(turn) => {
-                Err(RecordError::TurnLeftOut { turn: turn + 1, role: turns[turn].role.clone() })
-            }
+        let template = self.template(field)?;
+        if let Some(turn) = template.left_out(turns, options, text) {
+            return Err(RecordError::TurnLeftOut {
+                turn: turn + 1,
+                role: turns[turn].role.clone(),
+            });
+        }
+        match template.unwritten(turns, learnt, options, text) {
+            Some((turn, key)) => Err(RecordError::FieldLeftOut { field, turn: turn + 1, key }),
             None => Ok(()),
         }
     }
@@ -62,7 +67,7 @@ impl Reader<'_> {
     /// Tokens of a whole conversation, and which of them the assistant said.
     pub(super) fn conversation(&self, turns: &[Message]) -> Result<ChatTokens, RecordError> {
         let template = self.template("messages")?;
-        self.rendered("messages", turns, &self.render)?;
+        self.rendered("messages", (turns, 0), &self.render)?;
         template.encode(self.tokenizer, turns, &self.render).map_err(chat_error)
     }
 
@@ -110,7 +115,7 @@ impl Reader<'_> {
             let message = "the template renders the prompt differently when it is answered";
             return Err(RecordError::Chat { message: message.into() });
         }
-        self.nothing_left_out(field, &turns, &self.render, &whole)?;
+        self.nothing_left_out(field, (&turns, first), &self.render, &whole)?;
         let ranges: Vec<(usize, usize)> =
             ranges.into_iter().filter(|&(_, end)| end > prompt.len()).collect();
         let Some(&(_, end)) = ranges.last() else { return Err(RecordError::EmptyText { field }) };
@@ -136,7 +141,7 @@ fn continued(before: &[Message], completion: Content) -> (Vec<Message>, usize) {
     let mut turns = before.to_vec();
     match (completion, turns.last_mut()) {
         (Content::Plain(text), Some(last)) if last.role == "assistant" => {
-            last.content = Value::String(last.text().unwrap_or_default().to_owned() + &text);
+            last.content = Value::String(last.said().unwrap_or_default().into_owned() + &text);
             (turns, before.len() - 1)
         }
         (Content::Plain(text), _) => {

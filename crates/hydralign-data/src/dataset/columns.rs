@@ -1,21 +1,40 @@
 //! Columns by the names that the field gives them, made those of the formats.
 
+use super::Content;
 use super::format::wrong;
+use super::turns::repeats;
 use crate::RecordError;
+use crate::chat::role_of;
 use serde_json::{Map, Value, json};
 
 /// What a user said, with the columns for what was answered.
 const ASKED: [&str; 3] = ["instruction", "question", "query"];
 const ANSWERED: [&str; 3] = ["output", "answer", "response"];
+/// Columns that belong to what the user asks.
+const ASKING: [&str; 5] = ["instruction", "question", "query", "input", "context"];
 /// What a model of texts cannot read.
-const MEDIA: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos"];
+pub(super) const MEDIA: [&str; 12] = [
+    "image",
+    "images",
+    "image_url",
+    "image_urls",
+    "input_image",
+    "audio",
+    "audios",
+    "audio_url",
+    "input_audio",
+    "video",
+    "videos",
+    "video_url",
+];
 
 /// Gives a row the columns of the formats.
 ///
-/// `instruction` (with `input` behind a line break), `question` or `query` is the user's turn of a
+/// `instruction`, `question` or `query` (with `input` behind a line break) is the user's turn of a
 /// prompt, `output`, `answer` or `response` the assistant's; `prompt` and `response` stay texts.
-/// `conversations` beside `chosen` and `rejected` is their prompt, `kto_tag` a label. `system` and
-/// `history` (questions with their answers) are turns before the prompt's.
+/// `conversations` beside `chosen` and `rejected` is their prompt, and so are `messages` that the assistant
+/// does not end; `kto_tag` is a label. `system` and `history` (questions with their answers) are turns
+/// before the prompt's.
 ///
 /// # Errors
 /// [`RecordError::Column`] for a column that changes what the row says, and cannot be followed.
@@ -24,6 +43,7 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
         return Err(fault(column, "it is no text, and the model reads nothing else"));
     }
     let asked = ASKED.iter().find(|column| has(row, column)).filter(|_| !has(row, "prompt"));
+    refuse_unread(row, asked.copied())?;
     if let Some(column) = asked {
         ask(row, column)?;
     }
@@ -31,6 +51,12 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
     let answered = ANSWERED.iter().find(|column| has(row, column)).filter(|_| !answers(row));
     match (answered, asked) {
         (Some(column), Some(_)) => {
+            let differs = |other: &&&str| has(row, other) && row[**other] != row[*column];
+            if let Some(other) = ANSWERED.iter().find(differs) {
+                let reason =
+                    format!("it says something else than `{column}`: one of them is the answer");
+                return Err(fault(other, &reason));
+            }
             let said = row.shift_remove(*column).unwrap_or_default();
             row.insert("completion".into(), turn("assistant", column, said)?);
         }
@@ -39,7 +65,9 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
     }
     if !has(row, "prompt") && has(row, "chosen") && has(row, "rejected") {
         rename(row, "conversations", "prompt");
+        messages_as_prompt(row)?;
     }
+    same_prompt(row)?;
     if !has(row, "label") {
         rename(row, "kto_tag", "label");
     }
@@ -62,13 +90,89 @@ pub(super) fn tools(row: &Map<String, Value>) -> Result<Vec<Value>, RecordError>
     }
 }
 
+/// Refuses columns of a question that would not be read, and that what is read does not hold already.
+fn refuse_unread(row: &Map<String, Value>, asked: Option<&str>) -> Result<(), RecordError> {
+    let (base, reason) = match asked {
+        Some(column) => (column, format!("beside `{column}` it is not read")),
+        None if has(row, "prompt") => ("prompt", "beside `prompt` it is not read".to_owned()),
+        None if has(row, "chosen") && !has(row, "conversations") && !has(row, "messages") => {
+            ("chosen", "it is no prompt by itself".to_owned())
+        }
+        None => return Ok(()),
+    };
+    let joined = |column: &str| asked.is_some() && column == "input";
+    let holds = |column: &str| match &row[column] {
+        Value::String(text) => all_text(&row[base]).contains(text.trim()),
+        other => *other == row[base],
+    };
+    let lost = ASKING.into_iter().filter(|column| *column != base && !joined(column));
+    match lost.into_iter().find(|column| has(row, column) && !holds(column)) {
+        Some(column) => {
+            let remedy = "put it into `prompt` (a text) or `instruction` (the user's turn, with `input` \
+                          behind it), or leave it out";
+            Err(fault(column, &format!("{reason}; {remedy}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Every text in a value.
+fn all_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(|item| all_text(item) + "\n").collect(),
+        Value::Object(fields) => fields.values().map(|item| all_text(item) + "\n").collect(),
+        _ => String::new(),
+    }
+}
+
+/// Makes `messages` the prompt of two completions, unless they are one of them.
+fn messages_as_prompt(row: &mut Map<String, Value>) -> Result<(), RecordError> {
+    if has(row, "prompt") || !has(row, "messages") {
+        return Ok(());
+    }
+    let messages = &row["messages"];
+    if ["chosen", "rejected"].iter().any(|side| &row[*side] == messages) {
+        return Ok(());
+    }
+    let last = messages.as_array().and_then(|turns| turns.last());
+    let speaker = last.and_then(|turn| turn.get("role").or(turn.get("from")));
+    if speaker.and_then(Value::as_str).and_then(role_of) == Some("assistant") {
+        let reason = "it ends with an answer that is neither `chosen` nor `rejected`";
+        return Err(fault("messages", reason));
+    }
+    rename(row, "messages", "prompt");
+    Ok(())
+}
+
+/// Refuses a conversation beside a prompt that is none of its turns: one of them would not be read.
+fn same_prompt(row: &Map<String, Value>) -> Result<(), RecordError> {
+    for column in ["messages", "conversations"] {
+        if !has(row, "prompt") || !has(row, column) {
+            continue;
+        }
+        let prompt = Content::from_value("prompt", row["prompt"].clone())?;
+        let Content::Chat(turns) = Content::from_value(column, row[column].clone())? else {
+            return Err(wrong(column, "a list of messages", &row[column]));
+        };
+        if !repeats(&turns, &prompt) {
+            let reason = "it does not hold what `prompt` says: one of them would not be read";
+            return Err(fault(column, reason));
+        }
+    }
+    Ok(())
+}
+
 /// Makes what the user asked the prompt.
 fn ask(row: &mut Map<String, Value>, column: &str) -> Result<(), RecordError> {
     let mut asked = row.shift_remove(column).unwrap_or_default();
-    if column == "instruction"
-        && let Some(Value::String(input)) = row.get("input").filter(|_| has(row, "input"))
-        && let Value::String(instruction) = &mut asked
-    {
+    if has(row, "input") {
+        let (Some(Value::String(input)), Value::String(instruction)) =
+            (row.get("input"), &mut asked)
+        else {
+            let reason = format!("it goes behind `{column}` where both are texts");
+            return Err(fault("input", &reason));
+        };
         instruction.push('\n');
         instruction.push_str(input);
     }
@@ -141,11 +245,16 @@ fn rename(row: &mut Map<String, Value>, from: &str, to: &str) {
 
 /// Whether there is something in a column.
 fn has(row: &Map<String, Value>, column: &str) -> bool {
-    match row.get(column) {
-        None | Some(Value::Null) => false,
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(_) => true,
+    row.get(column).is_some_and(says)
+}
+
+/// Whether there is something in a value: blanks are nothing.
+pub(super) fn says(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
     }
 }
 

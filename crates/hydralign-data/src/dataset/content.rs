@@ -1,7 +1,9 @@
+use super::parts;
 use crate::chat::{LEARNT, known_names, role_of};
 use crate::records::kind;
-use crate::{ChatTemplate, Message, RecordError};
+use crate::{ChatTemplate, Message, RecordError, RenderOptions};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// A prompt, a completion or a text: plain, or turns of a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +21,12 @@ impl Content {
             Value::String(text) => Ok(Self::Plain(text)),
             Value::Array(turns) => turns
                 .into_iter()
-                .map(|turn| message(field, turn))
+                .enumerate()
+                .map(|(at, turn)| message(field, at + 1, turn))
                 .collect::<Result<_, _>>()
                 .map(Self::Chat),
             Value::Object(turn) if turn.contains_key("role") || turn.contains_key("from") => {
-                Ok(Self::Chat(vec![message(field, Value::Object(turn))?]))
+                Ok(Self::Chat(vec![message(field, 1, Value::Object(turn))?]))
             }
             other => {
                 let expected = "a string or a list of messages";
@@ -37,6 +40,31 @@ impl Content {
         match self {
             Self::Plain(text) => text.is_empty(),
             Self::Chat(turns) => turns.is_empty(),
+        }
+    }
+
+    /// Joins the texts of a content that is a list where the template does not write them; `before` are
+    /// the turns that it stands behind.
+    pub(super) fn settle_parts(
+        &mut self,
+        before: &[Message],
+        template: &ChatTemplate,
+        options: &RenderOptions,
+    ) {
+        let Self::Chat(turns) = self else { return };
+        if !turns.iter().any(|turn| turn.content.is_array()) {
+            return;
+        }
+        // Another list that the template cannot read must not stand in the way of this one.
+        let mut whole = [before, turns].concat();
+        whole.iter_mut().for_each(join_parts);
+        for (at, turn) in turns.iter_mut().enumerate().filter(|(_, turn)| turn.content.is_array()) {
+            let place = before.len() + at;
+            let joined = std::mem::replace(&mut whole[place], turn.clone());
+            if !template.writes_parts(&whole, place, options) {
+                turn.clone_from(&joined);
+            }
+            whole[place] = joined;
         }
     }
 
@@ -60,11 +88,18 @@ impl Content {
     }
 }
 
+/// Makes a content that is a list of texts one text.
+fn join_parts(turn: &mut Message) {
+    if let (true, Some(text)) = (turn.content.is_array(), turn.said().map(Cow::into_owned)) {
+        turn.content = text.into();
+    }
+}
+
 fn unknown(field: &'static str, role: &str) -> RecordError {
     RecordError::UnknownRole { field, role: role.to_owned(), known: known_names() }
 }
 
-fn message(field: &'static str, value: Value) -> Result<Message, RecordError> {
+fn message(field: &'static str, number: usize, value: Value) -> Result<Message, RecordError> {
     let wrong = |found| RecordError::WrongType { field, expected: "messages with a role", found };
     let Value::Object(mut turn) = value else { return Err(wrong(kind(&value))) };
     let speakers = !turn.contains_key("role");
@@ -91,6 +126,7 @@ fn message(field: &'static str, value: Value) -> Result<Message, RecordError> {
     }
     // Parquet has every key in every row.
     message.extra.retain(|_, value| !value.is_null());
+    parts::settle(field, number, &mut message)?;
     let flag = |v: &Value| v.is_boolean() || v.as_f64().is_some_and(|x| x == 0.0 || x == 1.0);
     if let Some(key) = LEARNT.iter().find(|key| message.extra.get(**key).is_some_and(|v| !flag(v)))
     {

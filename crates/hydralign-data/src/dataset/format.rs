@@ -198,7 +198,7 @@ fn repeated(
     let found = implicit(chosen, rejected);
     match &found {
         Ok(Example::Preference { prompt: Content::Chat(turns), .. }) => {
-            let says = |turn: &Message| turn.text().is_some_and(|said| said.trim() == text.trim());
+            let says = |turn: &Message| turn.said().is_some_and(|said| said.trim() == text.trim());
             turns.iter().any(|turn| turn.role == "user" && says(turn)).then_some(found)
         }
         Err(RecordError::Identical) => Some(found),

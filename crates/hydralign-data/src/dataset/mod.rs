@@ -9,6 +9,7 @@ mod example;
 mod files;
 mod format;
 mod parquet;
+mod parts;
 mod published;
 mod reader;
 mod rows;

@@ -50,6 +50,8 @@ pub struct ReadReport {
     pub turns_cut: usize,
     /// Completions of several turns, of which the assistant's alone are learnt.
     pub masked: usize,
+    /// Conversations read as prompts of which the first question is taken, and more turns follow its answer.
+    pub first_questions: usize,
     /// Preferences with a `margin`, which is not used.
     pub margins: usize,
     /// Rows that were left out because nothing can be learnt from them.
@@ -64,6 +66,11 @@ impl ReadReport {
             (self.dropped, "examples were left out: longer than the context"),
             (self.turns_cut, "turns behind the assistant's last were left out"),
             (self.masked, "completions have several turns, of which the assistant's are learnt"),
+            (
+                self.first_questions,
+                "conversations go on behind their first answer: the prompt is what is before it \
+                 (one that the user ends is a prompt as a whole)",
+            ),
             (self.margins, "preferences have a `margin`, which no loss here uses"),
         ];
         let told = notes.into_iter().chain(self.skipped.causes()).filter(|(count, _)| *count > 0);
@@ -187,15 +194,28 @@ impl<'a> Reader<'a> {
 
     /// The example of fields, with roles that the template knows.
     fn settled(&self, format: Format, fields: Map<String, Value>) -> Result<Example, RecordError> {
-        let found = columns(&fields);
+        let (found, prompted) = (columns(&fields), fields.contains_key("prompt"));
+        let missing = |field| RecordError::MissingColumn { field, columns: found.clone() };
         let mut example = format.example(fields).map_err(|e| match e {
-            RecordError::MissingField { field } => {
-                RecordError::MissingColumn { field, columns: found }
-            }
+            RecordError::MissingField { field } => missing(field),
             other => other,
         })?;
+        if let (Example::Preference { prompt, .. }, false) = (&example, prompted)
+            && prompt.is_empty()
+        {
+            return Err(missing("prompt"));
+        }
         for (field, part) in example.parts() {
             part.settle_roles(field, self.template)?;
+        }
+        let mut before = Vec::new();
+        for (_, part) in example.parts() {
+            if let Some(template) = self.template {
+                part.settle_parts(&before, template, &self.render);
+            }
+            if let (Content::Chat(turns), true) = (part, before.is_empty()) {
+                before.clone_from(turns);
+            }
         }
         Ok(example)
     }
@@ -306,7 +326,9 @@ impl<'a> Reader<'a> {
         files: &[S],
     ) -> Result<(Vec<PromptSource>, ReadReport), DataError> {
         self.read(files, Format::Prompt, |reader, (row, example), report| {
+            let longer = example.goes_on();
             let content = example.into_prompt()?;
+            report.first_questions += usize::from(longer);
             let mut tokens = reader.prompt(&content)?;
             let source = |tokens| PromptSource {
                 tokens,

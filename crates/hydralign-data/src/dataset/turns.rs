@@ -152,6 +152,20 @@ pub(super) fn end_with_answer(content: &mut Content) -> usize {
     cut
 }
 
+/// Whether turns repeat a prompt: a text that is one of them, or turns that they begin with.
+pub(super) fn repeats(turns: &[Message], prompt: &Content) -> bool {
+    match prompt {
+        Content::Plain(text) => {
+            let says = |turn: &Message| turn.said().is_some_and(|said| said.trim() == text.trim());
+            turns.iter().any(|turn| !speaks(Some(turn), "assistant") && says(turn))
+        }
+        Content::Chat(prompt) => {
+            let body = |turns: &[Message]| turns[leading_system(turns)..].to_vec();
+            starts_with(turns, prompt) || starts_with(&body(turns), &body(prompt))
+        }
+    }
+}
+
 /// Whether the user speaks in these turns.
 pub(super) fn asks(turns: &[Message]) -> bool {
     turns.iter().any(|turn| role_of(&turn.role) == Some("user"))
@@ -176,7 +190,7 @@ fn same_turns(a: &[Message], b: &[Message]) -> bool {
 /// Whether two turns say the same, whatever they call the speaker. Templates take blanks off the
 /// ends of a text, and so do data that repeat it.
 fn same(a: &Message, b: &Message) -> bool {
-    let content = match (a.text(), b.text()) {
+    let content = match (a.said(), b.said()) {
         (Some(a), Some(b)) => a.trim() == b.trim(),
         _ => a.content == b.content,
     };

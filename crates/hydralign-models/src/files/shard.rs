@@ -1,5 +1,6 @@
 use super::{StoredDtype, io, malformed};
 use crate::ModelError;
+use hydralign_json::LfsPointer;
 use safetensors::tensor::Metadata;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -28,11 +29,8 @@ impl Shard {
         let mut prefix = [0u8; 8];
         file.read_exact(&mut prefix)
             .map_err(|_| malformed(path, "shorter than its 8-byte prefix"))?;
-        if prefix == *b"version " {
-            return Err(malformed(
-                path,
-                "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
-            ));
+        if LfsPointer::HEAD.starts_with(&prefix) {
+            return Err(malformed(path, LfsPointer.to_string()));
         }
         let header = u64::from_le_bytes(prefix);
         if header > HEADER_LIMIT || header > length.saturating_sub(8) {
