@@ -205,7 +205,8 @@ impl Writer<'_> {
             prompts.push(hydralign::data::encode_prompt(self.tokenizer, text, self.context)?);
         }
         if !self.args.input.is_empty() {
-            let (read, report) = reader.prompts(&self.args.input).map_err(advised)?;
+            let read = reader.prompts(&self.args.input);
+            let (read, report) = read.map_err(|error| advised(error, &self.args.rows))?;
             tell(&self.args.input.join(", "), &report);
             prompts.extend(read);
         }

@@ -20,7 +20,7 @@ pub struct Epochs {
 impl Epochs {
     /// Minibatches of all epochs.
     pub fn steps(&self) -> usize {
-        self.epochs * self.items.div_ceil(self.minibatch.max(1))
+        self.epochs.saturating_mul(self.items.div_ceil(self.minibatch.max(1)))
     }
 
     /// Item indices of every minibatch, in order.
@@ -53,15 +53,20 @@ impl ComparedEpochs {
 
     /// Minibatches of all epochs.
     pub fn steps(&self) -> usize {
-        let Epochs { items, minibatch, epochs, .. } = self.0;
+        self.0.epochs.saturating_mul(self.per_epoch())
+    }
+
+    /// Minibatches of one epoch.
+    fn per_epoch(&self) -> usize {
+        let Epochs { items, minibatch, .. } = self.0;
         let joins = items % minibatch == 1 && items > minibatch;
-        epochs * (items.div_ceil(minibatch) - usize::from(joins))
+        items.div_ceil(minibatch) - usize::from(joins)
     }
 
     /// Item indices of every minibatch, in order.
     pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> {
         let Epochs { items, minibatch, epochs, seed } = self.0;
-        let per_epoch = self.steps() / epochs.max(1);
+        let per_epoch = self.per_epoch();
         (0..epochs).flat_map(move |epoch| {
             let order = permutation(items, seed, epoch as u64);
             let end = |k: usize| if k + 1 == per_epoch { items } else { (k + 1) * minibatch };

@@ -54,11 +54,15 @@ impl<T: Serialize> RunConfig<T> {
     /// The file's text: settings, defaults included, then inputs. `path` is for the error.
     ///
     /// # Errors
-    /// [`RunError::ConfigWrite`] if TOML has no form for a value.
+    /// [`RunError::TooLarge`] names an integer above that of TOML; [`RunError::ConfigWrite`] if TOML has no
+    /// form for another value.
     pub fn to_toml(&self, path: &Path) -> Result<String, RunError> {
         let failed = |reason| RunError::ConfigWrite { path: path.to_path_buf(), reason };
         // Integers above i64 can be written, but not be read into a table again.
-        Table::try_from(&self.settings).map_err(failed)?;
+        if let Err(reason) = Table::try_from(&self.settings) {
+            let settings = serde_json::to_value(&self.settings).unwrap_or_default();
+            return Err(too_large(&settings, "").unwrap_or_else(|| failed(reason)));
+        }
         let mut text = toml::to_string_pretty(&self.settings).map_err(failed)?;
         if !self.inputs.is_empty() {
             let inputs = BTreeMap::from([(INPUTS, &self.inputs)]);
@@ -73,6 +77,21 @@ impl<T: Serialize> RunConfig<T> {
     /// As [`RunConfig::to_toml`], and [`RunError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         write_atomic(path, self.to_toml(path)?.as_bytes())
+    }
+}
+
+/// The first integer that TOML cannot hold.
+fn too_large(value: &serde_json::Value, at: &str) -> Option<RunError> {
+    match value {
+        serde_json::Value::Number(number) if number.as_u64()? > i64::MAX as u64 => {
+            Some(RunError::TooLarge { field: at.to_owned(), value: number.to_string() })
+        }
+        serde_json::Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let dot = if at.is_empty() { "" } else { "." };
+            too_large(value, &format!("{at}{dot}{name}"))
+        }),
+        serde_json::Value::Array(items) => items.iter().find_map(|item| too_large(item, at)),
+        _ => None,
     }
 }
 

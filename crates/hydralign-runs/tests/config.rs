@@ -84,7 +84,7 @@ fn the_effective_configuration_holds_the_defaults_and_loads_again() {
     let path = folder.path().join("run.toml");
     fs::write(&path, "steps = 5\n[ppo]\nkl_coef = 0.1\n").unwrap();
     let mut config = RunConfig::load(&path, &Recipe::default()).unwrap();
-    let input = Input { path: "data/*.jsonl".into(), fingerprint: "0a".into() };
+    let input = Input { path: "data/*.jsonl".into(), fingerprint: Some("0a".into()) };
     config.inputs.insert("prompts".into(), input);
     let saved = folder.path().join("effective.toml");
     config.save(&saved).unwrap();

@@ -112,7 +112,7 @@ impl<L: PairLoss> Objective for Preference<L> {
         let logprobs = outputs.get(ACTOR)?;
         let reference = match (self.loss.needs_reference(), self.live) {
             (false, _) => None,
-            (true, true) => Some(batch.row_sums(&outputs.to_vec(REFERENCE)?)),
+            (true, true) => Some(batch.rows.host_sum(&outputs.to_vec(REFERENCE)?)),
             (true, false) => {
                 let given = batch.reference.clone();
                 Some(given.ok_or(CoreError::MissingReading { reading: REFERENCE })?)
