@@ -193,7 +193,7 @@ fn an_unknown_key_in_the_settings_is_named() {
 #[test]
 fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weights() {
     let mut recipe = tiny();
-    // The gradient is finite at the first step, and no longer at the second.
+    // The gradient is finite at first, and no longer at the third step.
     recipe.hydra_sft.loss.ranking_weight = 1e18;
     recipe.hydra_sft.training.lr = Schedule::constant(1.0);
     recipe.hydra_sft.training.epochs = 3;
@@ -202,11 +202,11 @@ fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weigh
     let error = stages.hydra_sft(&own.base, &mut ()).expect_err("the loss is NaN");
     let text = format!("{error:#}");
     assert!(is_numerical(&error), "{text}");
-    assert!(text.contains("stage hydra_sft, step 2, phase update"), "{text}");
+    assert!(text.contains("stage hydra_sft, step 3, phase update"), "{text}");
 
     // The weights of the last good step are kept.
     let trained = stages.train_hydra_sft(&own.base, &mut ()).unwrap();
-    assert_eq!((trained.progress.done, trained.progress.steps), (1, 3));
+    assert_eq!((trained.progress.done, trained.progress.steps), (2, 3));
     assert!(trained.ended.is_err());
 
     // A rate that would make noise of the weights is no step at all.
