@@ -39,7 +39,10 @@ impl PairLoss for PerToken {
 }
 
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
+    let given = [("--micro-batch", args.common.passes.micro_batch.is_some())];
+    flags::unused(&given, "custom_algorithm, whose weights are those of whole steps")?;
+    args.common.fill(None);
     let setup = args.common.open("custom_algorithm", &stop_on_ctrl_c()?)?;
     let pair = |(chosen, rejected): &(Sequence, Sequence)| Pair {
         chosen: chosen.clone(),
@@ -53,7 +56,8 @@ fn main() -> Result<()> {
     let trust: Vec<f32> =
         setup.scores(&rows)?.chunks(2).map(|s| ((s[0] - s[1]).abs() / 2.0).tanh()).collect();
     let frozen = ModelBank::frozen(setup.policy.clone());
-    let values = reference_logprobs(&frozen, Reading::Logprobs(Role::Actor), &rows, 64)?;
+    let values =
+        reference_logprobs(&frozen, Reading::Logprobs(Role::Actor), &rows, setup.passes.rows())?;
     drop(frozen);
     let pairs = with_reference(pairs, &values)?;
 

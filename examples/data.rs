@@ -106,13 +106,13 @@ impl RunData {
         let response = recipe.generation.max_new_tokens;
         let all = reader(longest).prompts(&[&prompts]);
         let all = all.map_err(|e| e.with_response(response, context));
-        let all = rows.told("prompts", &prompts, all)?;
+        let all = rows.told("prompts", &prompts, &recipe.rows, all)?;
         let pairs = reader(context).preferences(&[&preferences]);
-        let pairs = rows.told("preferences", &preferences, pairs)?;
+        let pairs = rows.told("preferences", &preferences, &recipe.rows, pairs)?;
         let demonstrations = match files.demonstrations.as_deref().map(name) {
             Some(path) => {
                 let read = reader(context).demonstrations(&[&path]);
-                rows.told("demonstrations", &path, read)?
+                rows.told("demonstrations", &path, &recipe.rows, read)?
             }
             None => Vec::new(),
         };

@@ -16,7 +16,7 @@ use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Cached, NumberCache, Progress, Schedule, Steps, stop_on_ctrl_c};
+use hydralign::runs::{Cached, Progress, Schedule, Steps, stop_on_ctrl_c};
 use hydralign_examples::flags;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
@@ -75,10 +75,44 @@ enum LossName {
     Orpo,
 }
 
+/// Pairs that are differentiated at a time, unless a flag says otherwise.
+const MICRO_BATCH: usize = 16;
+
 impl Args {
+    /// Writes the defaults of the loss out; what it does not have stays open.
+    fn fill(&mut self) {
+        self.beta = Some(self.beta());
+        self.nll_weight = Some(self.nll_weight());
+        if self.smooths() {
+            self.label_smoothing.get_or_insert(0.0);
+        }
+        if matches!(self.loss, LossName::Simpo) {
+            self.gamma_beta_ratio.get_or_insert(SimPo::default().gamma_beta_ratio);
+        }
+        self.common.fill(Some(MICRO_BATCH));
+    }
+
+    fn smooths(&self) -> bool {
+        matches!(self.loss, LossName::Dpo | LossName::Simpo | LossName::Cpo)
+    }
+
+    fn beta(&self) -> f64 {
+        self.beta.unwrap_or(match self.loss {
+            LossName::Simpo => SimPo::default().beta,
+            _ => Dpo::default().beta,
+        })
+    }
+
+    fn nll_weight(&self) -> f64 {
+        self.nll_weight.unwrap_or(match self.loss {
+            LossName::Cpo | LossName::Orpo => 1.0,
+            _ => 0.0,
+        })
+    }
+
     fn check(&self) -> Result<()> {
-        flags::positive("--beta", self.beta.unwrap_or(1.0))?;
-        flags::not_negative("--nll-weight", self.nll_weight.unwrap_or(0.0))?;
+        flags::positive("--beta", self.beta())?;
+        flags::not_negative("--nll-weight", self.nll_weight())?;
         flags::not_negative("--gamma-beta-ratio", self.gamma_beta_ratio.unwrap_or(0.0))?;
         let smoothing = self.label_smoothing.unwrap_or(0.0);
         ensure!(
@@ -92,18 +126,16 @@ impl Args {
 
     /// Refuses what the loss does not have.
     fn check_effects(&self) -> Result<()> {
-        use LossName::{Cpo, Dpo, Simpo};
-        let smooths = matches!(self.loss, Dpo | Simpo | Cpo);
-        let (dpo, simpo) = (matches!(self.loss, Dpo), matches!(self.loss, Simpo));
-        let refers = self.objective().loss.needs_reference();
+        let (dpo, simpo) =
+            (matches!(self.loss, LossName::Dpo), matches!(self.loss, LossName::Simpo));
         let narrow = self.common.passes.frozen_dtype != Dtype::F32;
         let given = [
-            ("--label-smoothing", self.label_smoothing.is_some() && !smooths),
+            ("--label-smoothing", self.label_smoothing.is_some() && !self.smooths()),
             ("--robust", self.robust && !dpo),
             ("--reference-free", self.reference_free && !dpo),
             ("--gamma-beta-ratio", self.gamma_beta_ratio.is_some() && !simpo),
-            // Without a reference no model is frozen.
-            ("--frozen-dtype", narrow && !refers && self.common.reward.is_none()),
+            // The reference is read as the policy begins, and no other model is frozen.
+            ("--frozen-dtype", narrow && self.common.reward.is_none()),
         ];
         let loss = self.loss.to_possible_value();
         let loss = loss.as_ref().map_or("this", |value| value.get_name());
@@ -115,39 +147,30 @@ impl Args {
         let (robust, reference_free) = (self.robust, self.reference_free);
         let label_smoothing = self.label_smoothing.unwrap_or(0.0);
         let gamma_beta_ratio = self.gamma_beta_ratio.unwrap_or(SimPo::default().gamma_beta_ratio);
-        let own = match self.loss {
-            LossName::Simpo => SimPo::default().beta,
-            _ => Dpo::default().beta,
+        let beta = self.beta();
+        let loss: Box<dyn PairLoss> = match self.loss {
+            LossName::Dpo => Box::new(Dpo { beta, label_smoothing, robust, reference_free }),
+            LossName::Ipo => Box::new(Ipo { beta, ..Ipo::default() }),
+            LossName::Hinge => Box::new(Hinge { beta }),
+            LossName::Simpo => Box::new(SimPo { beta, gamma_beta_ratio, label_smoothing }),
+            LossName::Cpo => Box::new(Cpo { beta, label_smoothing }),
+            LossName::Orpo => Box::new(Orpo { lambda: beta }),
         };
-        let beta = self.beta.unwrap_or(own);
-        let (loss, nll_weight): (Box<dyn PairLoss>, f64) = match self.loss {
-            LossName::Dpo => (Box::new(Dpo { beta, label_smoothing, robust, reference_free }), 0.0),
-            LossName::Ipo => (Box::new(Ipo { beta, ..Ipo::default() }), 0.0),
-            LossName::Hinge => (Box::new(Hinge { beta }), 0.0),
-            LossName::Simpo => (Box::new(SimPo { beta, gamma_beta_ratio, label_smoothing }), 0.0),
-            LossName::Cpo => (Box::new(Cpo { beta, label_smoothing }), 1.0),
-            LossName::Orpo => (Box::new(Orpo { lambda: beta }), 1.0),
-        };
-        Preference { loss, nll_weight: self.nll_weight.unwrap_or(nll_weight), live: false }
+        Preference { loss, nll_weight: self.nll_weight(), live: false }
     }
 }
 
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
+    args.fill();
     args.check()?;
     retain_freed_memory();
     let setup = args.common.open("dpo", &stop_on_ctrl_c()?)?;
     setup.pairs()?;
     let folder = setup.begin(&args)?;
     let objective = args.objective();
-    let pairs = with_references(&setup, objective.loss.needs_reference())?;
-
-    let placement = Placement::policy("dpo", false, false);
-    let start = Start::joint(&setup.policy);
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    let bank = setup.passes.carry(bank)?;
-    say!("before: {}", setup.show_start(&bank)?);
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
+    let (pairs, mut learner) =
+        setup.prepare(&folder, || start(&setup, objective.loss.needs_reference()))?;
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: pairs.len(), minibatch, epochs, seed: setup.seed };
     let schedule = Schedule::linear(args.lr);
@@ -160,7 +183,7 @@ fn main() -> Result<()> {
         |step| schedule.lr(step, epochs.steps()),
         |items| {
             let picked: Vec<Pair> = items.iter().map(|&i| pairs[i].clone()).collect();
-            pair_batch(&picked, setup.passes.micro_batch.unwrap_or(16), &setup.device)
+            pair_batch(&picked, setup.passes.micro_batch.unwrap_or(MICRO_BATCH), &setup.device)
         },
         |step, report| {
             done = step;
@@ -175,8 +198,19 @@ fn main() -> Result<()> {
     setup.finish(folder, learner.model(), progress, ended.map_err(Into::into))
 }
 
+/// What there is to learn from, and who learns.
+fn start(setup: &Setup, refers: bool) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
+    let pairs = with_references(setup, refers)?;
+    let placement = Placement::policy("dpo", false, false);
+    let start = Start::joint(&setup.policy);
+    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
+    let bank = setup.passes.carry(bank)?;
+    say!("before: {}", setup.show_start(&bank)?);
+    Ok((pairs, Learner::new(bank, &OptimizerConfig::default())))
+}
+
 /// The pairs, with the reference's log-probabilities if the loss needs them: read in one sweep, or
-/// found where an earlier run with the same model, data and number format has left them.
+/// found where an earlier run with the same model and data has left them.
 fn with_references(setup: &Setup, needed: bool) -> Result<Vec<Pair>> {
     let pair = |(chosen, rejected): &(Sequence, Sequence)| Pair {
         chosen: chosen.clone(),
@@ -190,10 +224,8 @@ fn with_references(setup: &Setup, needed: bool) -> Result<Vec<Pair>> {
     let rows = sequences_of(&pairs);
     let key = setup.reference_key(&rows);
     let key = [key[0].as_str(), &key[1], &key[2]];
-    let cache = NumberCache::new("runs/references");
-    let (values, found) = cache.get(&key, rows.len(), || {
-        let frozen = ModelBank::frozen(setup.policy.clone());
-        let frozen = setup.passes.carry(frozen)?;
+    let (values, found) = setup.references().get(&key, rows.len(), || {
+        let frozen = setup.passes.carry_start(setup.policy.clone())?;
         let (reading, at_once) = (Reading::Logprobs(Role::Actor), setup.passes.rows());
         anyhow::Ok(reference_logprobs(&frozen, reading, &rows, at_once)?)
     })?;

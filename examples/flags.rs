@@ -29,7 +29,7 @@ pub fn parse<A: Parser>() -> Result<A> {
             all.extend(as_argument(path, &key, &value)?);
         }
     }
-    note_changes(path, &config.inputs, typed);
+    check_inputs(path, &config.inputs, typed)?;
     all.extend(given.into_iter().skip(1));
     match A::try_parse_from(all) {
         Err(error) if error.use_stderr() => {
@@ -56,16 +56,24 @@ fn as_argument(path: &Path, key: &str, value: &toml::Value) -> Result<Option<OsS
     Ok(Some(format!("--{flag}={text}").into()))
 }
 
-/// Tells of files that are no longer what they were when the configuration was saved, but for those that a
-/// flag was typed for.
-pub fn note_changes(config: &Path, inputs: &Inputs, typed: impl Fn(&str) -> bool) {
+/// Looks at the files that a configuration names, but for those that a flag was typed for, and tells of
+/// those that are no longer what they were when it was saved.
+///
+/// # Errors
+/// A file that cannot be read, with the configuration that it is from.
+pub fn check_inputs(config: &Path, inputs: &Inputs, typed: impl Fn(&str) -> bool) -> Result<()> {
     for (name, input) in inputs.iter().filter(|(name, _)| !typed(name)) {
-        let now = crate::data::input(&input.path);
-        if now.is_ok_and(|now| now.fingerprint != input.fingerprint) {
-            let config = config.display();
-            note(&format!("{name} `{}` has changed since {config} was saved", input.path));
+        let (path, config) = (&input.path, config.display());
+        let now = crate::data::input(path).with_context(|| {
+            format!(
+                "`inputs.{name}` of {config} is `{path}`, sought from the folder that the program was started in: --{name} names another"
+            )
+        })?;
+        if input.fingerprint.is_some() && now.fingerprint != input.fingerprint {
+            note(&format!("{name} `{path}` has changed since {config} was saved"));
         }
     }
+    Ok(())
 }
 
 /// Refuses flags that were given and would change nothing.
@@ -103,7 +111,7 @@ pub fn positive(flag: &str, value: f64) -> Result<()> {
 /// Refuses a learning rate that could not be learnt with.
 ///
 /// # Errors
-/// A rate that is not between 0 and 1e20.
+/// A rate that is not between 0 and 1.
 pub fn rate(flag: &str, value: f64) -> Result<()> {
     Schedule::constant(value).validate().with_context(|| format!("{flag} {value}"))
 }

@@ -227,7 +227,8 @@ impl Writer<'_> {
             prompts.push(Asked { tokens, place: None });
         }
         if !self.args.input.is_empty() {
-            let (read, report) = reader.prompt_sources(&self.args.input).map_err(advised)?;
+            let read = reader.prompt_sources(&self.args.input);
+            let (read, report) = read.map_err(|error| advised(error, &self.args.rows))?;
             tell(&self.args.input.join(", "), &report);
             prompts.extend(read.into_iter().map(|source| Asked {
                 tokens: source.tokens,

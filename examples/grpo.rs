@@ -98,6 +98,11 @@ enum Name {
     Remax,
 }
 
+/// Coefficient of the KL penalty, unless a flag says otherwise.
+const KL: f64 = 0.1;
+/// Rounds of dynamic sampling, unless a flag says otherwise.
+const ROUNDS: usize = 4;
+
 /// What an iteration learns from.
 #[derive(Default)]
 struct Groups {
@@ -128,6 +133,25 @@ impl From<anyhow::Error> for Fault {
 }
 
 impl Args {
+    /// Writes the defaults of the method out; what it does not have stays open.
+    fn fill(&mut self) {
+        let config = self.config();
+        if config.needs_reference() {
+            self.kl.get_or_insert(KL);
+        }
+        self.minibatches = Some(config.minibatches);
+        if let Surrogate::Clipped { low, high, .. } = config.surrogate {
+            (self.clip_low, self.clip_high) = (Some(low), Some(high));
+        }
+        if let CreditRule::ReturnToGo { gamma, .. } = config.credit {
+            self.gamma = Some(gamma);
+        }
+        if self.method == Name::Dapo {
+            self.sampling_rounds.get_or_insert(ROUNDS);
+        }
+        self.common.fill(Some(config.micro_batch));
+    }
+
     fn config(&self) -> CriticFreeConfig {
         let mut config = match self.method {
             Name::Grpo => CriticFreeConfig::grpo(),
@@ -138,7 +162,7 @@ impl Args {
             Name::ReinforcePp => CriticFreeConfig::reinforce_pp(self.group_baseline),
             Name::Remax => CriticFreeConfig::remax(),
         };
-        let kl = self.kl.unwrap_or(0.1);
+        let kl = self.kl.unwrap_or(KL);
         match config.kl_reward > 0.0 {
             true => config.kl_reward = kl,
             false if config.kl_loss.coef > 0.0 => config.kl_loss.coef = kl,
@@ -195,7 +219,8 @@ impl Args {
 }
 
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
+    args.fill();
     args.check()?;
     retain_freed_memory();
     let setup = args.common.open("grpo", &stop_on_ctrl_c()?)?;
@@ -206,10 +231,12 @@ fn main() -> Result<()> {
     let reward = setup.reward()?.by(&scorer, setup.passes.rows());
     setup.prompts()?;
     let folder = setup.begin(&args)?;
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    let bank = setup.passes.carry(bank)?;
-    say!("before: {}", setup.show_start(&bank)?);
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
+    let mut learner = setup.prepare(&folder, || {
+        let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
+        let bank = setup.passes.carry(bank)?;
+        say!("before: {}", setup.show_start(&bank)?);
+        Ok(Learner::new(bank, &OptimizerConfig::default()))
+    })?;
     let (mut done, mut before, mut ended) = (0, 0, Ok(()));
     while done < args.iterations && !setup.stop.is_stopped() {
         before = learner.steps();
@@ -259,7 +286,7 @@ impl Args {
     ) -> Result<Groups> {
         let count = self.prompts_per_iteration;
         let rounds = match self.method {
-            Name::Dapo => self.sampling_rounds.unwrap_or(4),
+            Name::Dapo => self.sampling_rounds.unwrap_or(ROUNDS),
             _ => 1,
         };
         let draw = |round: usize, wanted: usize| -> Result<Groups> {

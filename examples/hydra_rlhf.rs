@@ -17,8 +17,9 @@ use hydralign::memory::{Category, Meter, Method, format_bytes, parse_bytes};
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Above, Inputs, Ledger, MetricsFile, PhaseClock, Place, PoolCleaner, Progress, RunConfig,
-    RunFolder, SharedMeter, StopFlag, read_metrics, stop_on_ctrl_c, write_atomic, write_dir_atomic,
+    Above, Inputs, Kept, Ledger, MetricsFile, PhaseClock, Place, PoolCleaner, Progress, RunConfig,
+    RunFolder, RunStatus, SharedMeter, Steps, StopFlag, keep_in, read_metrics, stop_on_ctrl_c,
+    write_atomic,
 };
 use hydralign_examples::budget::{Parts, Watch, carried, plan_stages};
 use hydralign_examples::data::{RunData, UserFiles, inputs, load_tokenizer};
@@ -142,8 +143,7 @@ impl Args {
                 None => *flag = given.get(name).map(|input| input.path.clone().into()),
             }
         }
-        flags::note_changes(&config, given, |name| typed.contains(&name));
-        Ok(())
+        flags::check_inputs(&config, given, |name| typed.contains(&name))
     }
 
     fn inputs(&self) -> Result<Inputs> {
@@ -214,9 +214,12 @@ fn main() -> Result<()> {
     let meter = SharedMeter::new(memory::meter(&device));
     let run = Run { stages, folder: &folder, stop: &stop, meter, base_dir: dir };
     let began = Instant::now();
-    let complete = run.go(base)?;
+    let complete = run.go(base);
     drop(run);
-    if complete {
+    if let Err(error) = &complete {
+        folder.set_status(&RunStatus::failed(format!("{error:#}")))?;
+    }
+    if complete? {
         let path = folder.finish()?;
         say!(
             "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg, memory.svg and the trained weights",
@@ -295,27 +298,23 @@ impl Run<'_> {
     /// Saves what a supervised stage has learnt. None if a signal ended it early.
     fn keep(&self, stage: &str, trained: Trained) -> Result<Option<ModelBank>> {
         let Trained { bank, progress, ended } = trained;
-        if progress.done == 0 {
-            ended.context("nothing was learnt, and no weights are saved")?;
-            bail!("stopped before anything was learnt; no weights are saved");
+        let save = |dir: &Path| self.save(&bank, dir);
+        let name = format!("models/{stage}");
+        match keep_in(self.folder, &name, progress, ended, self.stop, save)? {
+            Kept::Complete(_) => Ok(Some(bank)),
+            Kept::Stopped(path) => {
+                self.stopped(stage, progress)?;
+                let shown = path.display();
+                say!("stopped in stage {stage}: the weights {progress} are saved in {shown}");
+                Ok(None)
+            }
         }
-        let path = self.folder.result(format!("models/{stage}"))?;
-        let shown = path.display();
-        write_dir_atomic(&path, |dir| self.save(&bank, dir))
-            .with_context(|| format!("cannot save the weights {progress} in {shown}"))?;
-        let note = if ended.as_ref().is_err_and(is_numerical) {
-            "the numbers went bad"
-        } else {
-            "the run failed"
-        };
-        ended.with_context(|| {
-            format!("{note}; the last good weights, those {progress}, are in {shown}")
-        })?;
-        if progress.done < progress.steps {
-            say!("stopped in stage {stage}: the weights {progress} are saved in {shown}");
-            return Ok(None);
-        }
-        Ok(Some(bank))
+    }
+
+    /// Writes where a signal ended the run.
+    fn stopped(&self, stage: &str, progress: Steps) -> Result<()> {
+        let status = RunStatus::stopped().in_stage(stage).after(progress);
+        Ok(self.folder.set_status(&status)?)
     }
 
     /// A whole model with its tokenizer, and its adapter beside the weights if it has one.
@@ -341,6 +340,7 @@ impl Run<'_> {
     ) -> Result<bool> {
         match self.judge(bank, metrics) {
             Err(_) if self.stop.is_stopped() => {
+                self.folder.set_status(&RunStatus::stopped().in_stage(name))?;
                 say!(
                     "stopped after stage {name}: its weights are in {}",
                     self.folder.path().display()
@@ -448,6 +448,7 @@ impl Run<'_> {
             return Err(error.context(format!("{note}; the last good weights are in {kept}")));
         }
         if !complete {
+            self.stopped("ppo", Steps { done, steps, begun: false })?;
             say!(
                 "stopped in stage ppo: the weights after step {done} of {steps} are saved in {kept}"
             );

@@ -54,8 +54,12 @@ struct Args {
     minibatch: usize,
 }
 
+/// Rows that are differentiated at a time, unless a flag says otherwise.
+const MICRO_BATCH: usize = 32;
+
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
+    args.common.fill(Some(MICRO_BATCH));
     args.check()?;
     retain_freed_memory();
     let mut setup = args.common.open("kto", &stop_on_ctrl_c()?)?;
@@ -64,20 +68,26 @@ fn main() -> Result<()> {
     }
     let labelled = args.labelled(&mut setup)?;
     let folder = setup.begin(&args)?;
-    let examples = with_references(&setup, labelled)?;
-    args.tell_balance(&examples);
+    let Args { epochs, minibatch, .. } = args;
+    let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
+    let (epochs, examples, mut learner) = setup.prepare(&folder, || {
+        let examples = with_references(&setup, labelled)?;
+        args.tell_balance(&examples);
+        Ok((ComparedEpochs::new(epochs)?, examples, start(&setup)?))
+    })?;
+    let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
+    let ended = args.learn(&setup, &mut learner, &examples, &epochs, &mut progress.done);
+    setup.finish(folder, learner.model(), progress, ended)
+}
+
+/// Who learns, beside the reference.
+fn start(setup: &Setup) -> Result<Learner<ModelBank>> {
     let placement = Placement::policy("kto", true, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
     let bank = setup.passes.carry(bank)?;
     say!("before: {}", setup.show_start(&bank)?);
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let Args { epochs, minibatch, .. } = args;
-    let epochs = Epochs { items: examples.len(), minibatch, epochs, seed: setup.seed };
-    let epochs = ComparedEpochs::new(epochs)?;
-    let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
-    let ended = args.learn(&setup, &mut learner, &examples, &epochs, &mut progress.done);
-    setup.finish(folder, learner.model(), progress, ended)
+    Ok(Learner::new(bank, &OptimizerConfig::default()))
 }
 
 impl Args {
@@ -131,7 +141,7 @@ impl Args {
             *done = step;
             let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
             let baseline = kto_baseline(learner.model(), &part, context, setup.passes.rows())?;
-            let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+            let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
             let batches = kto_batch(&part, baseline, micro_batch, &setup.device)?;
             let report = learner.step(&kto, &batches, schedule.lr(step + 1, epochs.steps()))?;
             if (step + 1) % 20 == 0 {
@@ -153,7 +163,12 @@ impl Args {
                     ..Reader::new(&setup.tokenizer, context)
                 });
                 let path = path.display().to_string();
-                let rows = setup.rows.told("labels", &path, reader.unpaired(&[&path]))?;
+                let rows = setup.rows.told(
+                    "labels",
+                    &path,
+                    &self.common.rows,
+                    reader.unpaired(&[&path]),
+                )?;
                 let what = "labelled responses";
                 let rows = setup.data.without(what, rows, |row| &row.sequence.prompt)?;
                 setup.data.say();
@@ -172,8 +187,7 @@ impl Args {
 /// Adds the reference's log-probabilities.
 fn with_references(setup: &Setup, labelled: Vec<(Sequence, bool)>) -> Result<Vec<KtoExample>> {
     let rows: Vec<Sequence> = labelled.iter().map(|(s, _)| s.clone()).collect();
-    let frozen = ModelBank::frozen(setup.policy.clone());
-    let frozen = setup.passes.carry(frozen)?;
+    let frozen = setup.passes.carry_start(setup.policy.clone())?;
     let reading = Reading::Logprobs(Role::Actor);
     let references = reference_logprobs(&frozen, reading, &rows, setup.passes.rows())?;
     let example =

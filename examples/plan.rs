@@ -255,7 +255,8 @@ impl Args {
         ];
         let pieces = pieces.iter().filter_map(|(flag, n)| n.map(|n| format!(" {flag} {n}")));
         let mut pieces: String = pieces.collect();
-        if w.frozen_dtype != Dtype::F32 {
+        // The reference of dpo is read as the policy begins.
+        if w.frozen_dtype != Dtype::F32 && option.name != "dpo_precomputed" {
             pieces += &format!(" --frozen-dtype {}", w.frozen_dtype.name());
         }
         let rows = self.rows.flags();

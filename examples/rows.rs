@@ -76,15 +76,23 @@ impl RowArgs {
     }
 }
 
-/// An error of a data file, with the flag that helps.
-pub fn advised(error: DataError) -> anyhow::Error {
-    let flags = match error.fault() {
+/// An error of a data file, with what helps. Where rows are cut already, what is too long is no prompt that
+/// could lose more.
+pub fn advised(error: DataError, args: &RowArgs) -> anyhow::Error {
+    let refuses = args.truncate == Truncate::Refuse;
+    let advice = match error.fault() {
+        Some(RecordError::NoRoom { .. } | RecordError::PromptTooLong { .. }) if refuses => {
+            "--truncate keep-end, keep-start or drop fits such rows, --on-bad-row skip leaves them out"
+        }
+        Some(RecordError::TooLong { .. }) if refuses => {
+            "--truncate keep-end or keep-start cuts the prompt of such rows where that is enough; --truncate drop and --on-bad-row skip leave them out"
+        }
         Some(
             RecordError::TooLong { .. }
-            | RecordError::PromptTooLong { .. }
-            | RecordError::NoRoom { .. },
+            | RecordError::NoRoom { .. }
+            | RecordError::PromptTooLong { .. },
         ) => {
-            "--truncate keep-end, keep-start or drop fits such rows, --on-bad-row skip leaves them out"
+            "cutting the prompt is not enough: --truncate drop or --on-bad-row skip leaves such rows out"
         }
         Some(RecordError::NoTemplate { .. } | RecordError::LineTooLong { .. }) | None => {
             return error.into();
@@ -92,7 +100,7 @@ pub fn advised(error: DataError) -> anyhow::Error {
         Some(_) if !error.is_of_one_record() => return error.into(),
         Some(_) => "--on-bad-row skip leaves such rows out",
     };
-    anyhow!("{error} ({flags})")
+    anyhow!("{error} ({advice})")
 }
 
 /// What became of the rows of a run's files, by the names of their flags.
@@ -100,7 +108,7 @@ pub fn advised(error: DataError) -> anyhow::Error {
 pub struct RowCounts(BTreeMap<String, ReadReport>);
 
 impl RowCounts {
-    /// What was read of a file, after the user is told what became of its rows.
+    /// What was read of a file by these flags, after the user is told what became of its rows.
     ///
     /// # Errors
     /// The reader's, with the flag that helps.
@@ -108,9 +116,10 @@ impl RowCounts {
         &mut self,
         flag: &str,
         path: &str,
+        args: &RowArgs,
         read: Result<(T, ReadReport), DataError>,
     ) -> Result<T> {
-        let (items, report) = read.map_err(advised)?;
+        let (items, report) = read.map_err(|error| advised(error, args))?;
         tell(path, &report);
         self.0.insert(flag.to_owned(), report);
         Ok(items)

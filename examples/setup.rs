@@ -13,7 +13,7 @@ use crate::say;
 use anyhow::{Context, Result, anyhow, ensure};
 use hydralign::algorithms::sequences_fingerprint;
 use hydralign::core::random::{in_rounds, sub_seed};
-use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer};
+use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer, find_files};
 use hydralign::memory::Dtype;
 use hydralign::models::{
     ModelBank, SaveOptions, copy_companions, load_checkpoint, save_checkpoint,
@@ -22,7 +22,8 @@ use hydralign::prelude::*;
 use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{
-    Inputs, Kept, Place, RunConfig, RunError, RunFolder, Steps, StopFlag, keep, mean,
+    Inputs, Kept, NumberCache, Place, RunConfig, RunError, RunFolder, RunStatus, Steps, StopFlag,
+    keep, mean,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -31,11 +32,11 @@ use std::path::{Path, PathBuf};
 /// fit into a budget.
 #[derive(clap::Args, Clone, Debug, Serialize)]
 pub struct PassArgs {
-    /// Responses that are decoded at a time.
+    /// Responses that are decoded at a time [default: 16; of the shipped task 64].
     #[arg(long, value_name = "ROWS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate_batch: Option<usize>,
-    /// Sequences that are read without a gradient at a time.
+    /// Sequences that are read without a gradient at a time [default: 64].
     #[arg(long, value_name = "ROWS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score_batch: Option<usize>,
@@ -65,6 +66,15 @@ impl PassArgs {
         carried(bank, self.execution(), self.frozen_dtype)
     }
 
+    /// A starting policy that is read as it begins: in its own numbers, whatever the format of frozen
+    /// models, so that policy and reference begin as one function.
+    ///
+    /// # Errors
+    /// As [`ModelBank::with_execution`].
+    pub fn carry_start(&self, policy: Checkpoint) -> Result<ModelBank> {
+        carried(ModelBank::frozen(policy), self.execution(), Dtype::F32)
+    }
+
     fn execution(&self) -> Execution {
         let Self { logprob_chunk, segment_blocks, .. } = *self;
         Execution { logprob_chunk, segment_blocks }
@@ -72,7 +82,7 @@ impl PassArgs {
 
     /// Sequences that are read at a time.
     pub fn rows(&self) -> usize {
-        self.score_batch.unwrap_or(64)
+        self.score_batch.unwrap_or(SCORE_BATCH)
     }
 
     fn check(&self) -> Result<()> {
@@ -87,6 +97,9 @@ impl PassArgs {
         Ok(self.execution().validate()?)
     }
 }
+
+/// Sequences that are read at a time, unless a flag says otherwise.
+const SCORE_BATCH: usize = 64;
 
 /// Flags that the recipes share.
 #[derive(clap::Args, Debug, Serialize)]
@@ -182,6 +195,26 @@ pub struct Setup {
 const HELD_OUT: f64 = 0.1;
 
 impl CommonArgs {
+    /// Writes the defaults out, so that the saved settings show them; `micro_batch` is the program's, if it
+    /// has one.
+    pub fn fill(&mut self, micro_batch: Option<usize>) {
+        self.passes.generate_batch.get_or_insert(self.decoded());
+        self.passes.score_batch.get_or_insert(SCORE_BATCH);
+        self.passes.micro_batch = self.passes.micro_batch.or(micro_batch);
+        if self.reward.is_some() {
+            self.reward_ending.get_or_insert_default();
+        }
+    }
+
+    /// Responses that are decoded at a time.
+    fn decoded(&self) -> usize {
+        let own = || match self.model {
+            Some(_) => GenerationConfig::default().batch_size,
+            None => Recipe::default().generation.batch_size,
+        };
+        self.passes.generate_batch.unwrap_or_else(own)
+    }
+
     /// Loads everything. Nothing is written yet.
     ///
     /// # Errors
@@ -193,8 +226,7 @@ impl CommonArgs {
             Some(dir) => self.own(dir, name, stop)?,
             None => self.shipped(name, stop)?,
         };
-        let decoded = self.passes.generate_batch.unwrap_or(setup.generation.batch_size);
-        setup.generation.batch_size = decoded;
+        setup.generation.batch_size = self.decoded();
         Ok(setup)
     }
 
@@ -217,14 +249,14 @@ impl CommonArgs {
         ])
     }
 
-    /// What the bits of a reading without a gradient follow from, beside the model and what it reads. On
+    /// What the bits of a reference's log-probabilities follow from, beside the model and what it reads. On
     /// the CPU they do not change with how much is read at a time.
     fn reading(&self) -> String {
-        let PassArgs { score_batch, logprob_chunk, frozen_dtype, .. } = &self.passes;
-        let reading = format!("{} {}", self.device, frozen_dtype.name());
+        let (rows, tokens) = (self.passes.rows(), self.passes.logprob_chunk);
+        let reading = format!("{} f32", self.device);
         match self.device.as_str() {
             "flex" => reading,
-            _ => format!("{reading}, {score_batch:?} rows, {logprob_chunk:?} tokens"),
+            _ => format!("{reading}, {rows} rows, {tokens:?} tokens"),
         }
     }
 
@@ -282,12 +314,15 @@ impl CommonArgs {
             Some(path) => {
                 let read = reader(room + 1).prompt_sources(&[&path]);
                 let read = read.map_err(|e| e.with_response(self.max_new_tokens, context));
-                rows.told("prompts", &path, read)?
+                rows.told("prompts", &path, &self.rows, read)?
             }
             None => Vec::new(),
         };
         let pairs = match given(&self.preferences) {
-            Some(path) => rows.told("preferences", &path, reader(context).preferences(&[&path]))?,
+            Some(path) => {
+                let read = reader(context).preferences(&[&path]);
+                rows.told("preferences", &path, &self.rows, read)?
+            }
             None => Vec::new(),
         };
         let tokens: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
@@ -465,6 +500,28 @@ impl Setup {
         Ok(folder)
     }
 
+    /// What a run does before its first step; an error is written into its folder's status.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn prepare<T>(&self, folder: &RunFolder, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = work();
+        if let Err(error) = &done {
+            let status = match self.stop.is_stopped() {
+                true => RunStatus::stopped(),
+                false => RunStatus::failed(format!("{error:#}")),
+            };
+            folder.set_status(&status)?;
+        }
+        done
+    }
+
+    /// Log-probabilities of references that runs beside this one may use too: the folder `references`
+    /// beside the run's own.
+    pub fn references(&self) -> NumberCache {
+        NumberCache::new(self.place.folder().with_file_name("references"))
+    }
+
     /// Saves what was learnt, then says where it is and how good it is.
     ///
     /// # Errors
@@ -511,11 +568,14 @@ pub fn nothing_learnt() -> anyhow::Error {
 /// # Errors
 /// As [`Place::begin`].
 pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFolder> {
-    place.begin(config).map_err(|error| match error {
+    let read: Vec<&str> = config.inputs.values().map(|input| input.path.as_str()).collect();
+    place.begin(config, &find_files(&read)?).map_err(|error| match error {
         RunError::NotEmpty { .. } => anyhow!(
             "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete"
         ),
-        RunError::NotARunFolder { .. } | RunError::Busy { .. } => {
+        RunError::InputInFolder { .. }
+        | RunError::NotARunFolder { .. }
+        | RunError::Busy { .. } => {
             anyhow!("{error}: --out DIR names another folder")
         }
         other => other.into(),

@@ -45,6 +45,9 @@ struct Args {
     lr: f64,
 }
 
+/// Rows that are differentiated at a time, unless a flag says otherwise.
+const MICRO_BATCH: usize = 32;
+
 impl Args {
     fn check(&self) -> Result<()> {
         let given = [("--preferences", self.common.preferences.is_some())];
@@ -122,7 +125,8 @@ impl Args {
 }
 
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
+    args.common.fill(Some(MICRO_BATCH));
     let method = args.method()?;
     args.check()?;
     retain_freed_memory();
@@ -130,7 +134,10 @@ fn main() -> Result<()> {
     setup.reward()?;
     setup.prompts()?;
     let folder = setup.begin(&args)?;
-    say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
+    setup.prepare(&folder, || {
+        say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
+        Ok(())
+    })?;
     let mut progress = Steps { done: 0, steps: args.iterations, begun: false };
     let mut ended = Ok(());
     while progress.done < args.iterations && ended.is_ok() && !setup.stop.is_stopped() {
@@ -160,7 +167,7 @@ fn learn(
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let seed = sub_seed(setup.seed, &format!("spr {iteration}"));
     let epochs = Epochs { items: rows.len(), minibatch: 32, epochs: 2, seed };
-    let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+    let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
     let ended = epochs.minibatches().try_for_each(|items| -> Result<()> {
         let part: Vec<WeightedSequence> = items.iter().map(|&i| rows[i].clone()).collect();
         learner.step(&Nll, &weighted_batch(&part, micro_batch, &setup.device)?, lr)?;

@@ -38,9 +38,10 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// The largest learning rate that is taken. A step of AdamW moves a weight by a small multiple of the rate at
-/// most, so weights that were finite stay finite in f32 for more steps than any run has.
-const LARGEST_RATE: f64 = 1e20;
+/// The largest learning rate that is taken. A step of AdamW moves a weight by about the rate, so at 1 one
+/// step makes noise of any model; and products of a few weights of a larger size overflow f32 in a forward
+/// pass, although each weight is finite.
+const LARGEST_RATE: f64 = 1.0;
 
 impl OptimizerConfig {
     /// Checks the settings: 0 ≤ β < 1, ε > 0, no negative decay, a positive bound on the norm.
@@ -177,10 +178,9 @@ impl<M: Differentiable> Learner<M> {
     /// One optimizer step with these gradients.
     ///
     /// # Errors
-    /// [`AlgorithmError::Setting`] for a rate that is negative, not a number, or so large that weights
-    /// could overflow; the weights are unchanged then.
+    /// [`AlgorithmError::Setting`] for a rate that is not between 0 and 1; the weights are unchanged then.
     pub fn apply(&mut self, gradients: Gradients, lr: f64) -> Result<StepReport, AlgorithmError> {
-        check((0.0..=LARGEST_RATE).contains(&lr), "learning rate", lr, "between 0 and 1e20")?;
+        check((0.0..=LARGEST_RATE).contains(&lr), "learning rate", lr, "between 0 and 1")?;
         let decay = lr * f64::from(self.config.weight_decay);
         check(decay <= 1.0, "learning rate times weight_decay", decay, "at most 1")?;
         let model = self.model.take().expect("the model is only away during a step");

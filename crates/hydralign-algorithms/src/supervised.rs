@@ -36,7 +36,7 @@ pub struct Epochs {
 
 impl Order for Epochs {
     fn steps(&self) -> usize {
-        self.epochs * self.items.div_ceil(self.minibatch.max(1))
+        self.epochs.saturating_mul(self.items.div_ceil(self.minibatch.max(1)))
     }
 
     fn minibatch(&self, index: usize) -> Vec<usize> {
@@ -73,18 +73,23 @@ impl ComparedEpochs {
         }
         Ok(Self(epochs))
     }
+
+    /// Minibatches of one epoch.
+    fn per_epoch(&self) -> usize {
+        let Epochs { items, minibatch, .. } = self.0;
+        let joins = items % minibatch == 1 && items > minibatch;
+        items.div_ceil(minibatch) - usize::from(joins)
+    }
 }
 
 impl Order for ComparedEpochs {
     fn steps(&self) -> usize {
-        let Epochs { items, minibatch, epochs, .. } = self.0;
-        let joins = items % minibatch == 1 && items > minibatch;
-        epochs * (items.div_ceil(minibatch) - usize::from(joins))
+        self.0.epochs.saturating_mul(self.per_epoch())
     }
 
     fn minibatch(&self, index: usize) -> Vec<usize> {
-        let Epochs { items, minibatch, epochs, seed } = self.0;
-        part(items, seed, index, self.steps() / epochs.max(1), minibatch)
+        let Epochs { items, minibatch, seed, .. } = self.0;
+        part(items, seed, index, self.per_epoch(), minibatch)
     }
 }
 

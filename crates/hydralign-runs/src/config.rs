@@ -36,8 +36,12 @@ impl<T: Serialize + DeserializeOwned> RunConfig<T> {
         let text = fs::read_to_string(path).map_err(RunError::io("read", path))?;
         let source = Source { path, text: &text };
         let syntax = |e: toml::de::Error| source.error(e.span(), String::new(), e.message());
-        let mut table: Table = toml::from_str(&text).map_err(syntax)?;
         let spans = DeTable::parse(&text).map_err(syntax)?.into_inner();
+        let table = toml::from_str(&text);
+        let mut table: Table = table.map_err(|error| {
+            let large = large_integer(&spans, "");
+            large.map_or_else(|| syntax(error), |(span, field)| source.large(span, field))
+        })?;
         let inputs = match table.remove(INPUTS) {
             Some(inputs) => source.read(&spans, Table::from_iter([(INPUTS.to_owned(), inputs)]))?,
             None => BTreeMap::<String, Inputs>::new(),
@@ -54,11 +58,15 @@ impl<T: Serialize> RunConfig<T> {
     /// The file's text: settings, defaults included, then inputs. `path` is for the error.
     ///
     /// # Errors
-    /// [`RunError::ConfigWrite`] if TOML has no form for a value.
+    /// [`RunError::TooLarge`] names an integer above that of TOML; [`RunError::ConfigWrite`] if TOML has no
+    /// form for another value.
     pub fn to_toml(&self, path: &Path) -> Result<String, RunError> {
         let failed = |reason| RunError::ConfigWrite { path: path.to_path_buf(), reason };
         // Integers above i64 can be written, but not be read into a table again.
-        Table::try_from(&self.settings).map_err(failed)?;
+        if let Err(reason) = Table::try_from(&self.settings) {
+            let settings = serde_json::to_value(&self.settings).unwrap_or_default();
+            return Err(too_large(&settings, "").unwrap_or_else(|| failed(reason)));
+        }
         let mut text = toml::to_string_pretty(&self.settings).map_err(failed)?;
         if !self.inputs.is_empty() {
             let inputs = BTreeMap::from([(INPUTS, &self.inputs)]);
@@ -73,6 +81,37 @@ impl<T: Serialize> RunConfig<T> {
     /// As [`RunConfig::to_toml`], and [`RunError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         write_atomic(path, self.to_toml(path)?.as_bytes())
+    }
+}
+
+/// Where an integer stands that TOML cannot hold, and its dotted key.
+fn large_integer(table: &DeTable<'_>, at: &str) -> Option<(Range<usize>, String)> {
+    table.iter().find_map(|(key, value)| {
+        let dot = if at.is_empty() { "" } else { "." };
+        let name = format!("{at}{dot}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Integer(number) => {
+                let large = i64::from_str_radix(number.as_str(), number.radix()).is_err();
+                large.then(|| (value.span(), name))
+            }
+            DeValue::Table(inner) => large_integer(inner, &name),
+            _ => None,
+        }
+    })
+}
+
+/// The first integer that TOML cannot hold.
+fn too_large(value: &serde_json::Value, at: &str) -> Option<RunError> {
+    match value {
+        serde_json::Value::Number(number) if number.as_u64()? > i64::MAX as u64 => {
+            Some(RunError::TooLarge { field: at.to_owned(), value: number.to_string() })
+        }
+        serde_json::Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let dot = if at.is_empty() { "" } else { "." };
+            too_large(value, &format!("{at}{dot}{name}"))
+        }),
+        serde_json::Value::Array(items) => items.iter().find_map(|item| too_large(item, at)),
+        _ => None,
     }
 }
 
@@ -110,6 +149,10 @@ impl Source<'_> {
             let message = error.inner().message();
             self.error(span_of(spans, &keys, message), field, message)
         })
+    }
+
+    fn large(&self, span: Range<usize>, field: String) -> RunError {
+        self.error(Some(span), field, &format!("an integer must be at most {}", i64::MAX))
     }
 
     fn error(&self, span: Option<Range<usize>>, field: String, message: &str) -> RunError {

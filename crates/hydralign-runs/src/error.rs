@@ -26,6 +26,18 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run would write over what it learns from.
+    #[error(
+        "`{}` lies in the run folder `{}`, and is read by this run: it would be lost",
+        input.display(),
+        path.display()
+    )]
+    InputInFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What lies in it.
+        input: PathBuf,
+    },
     /// A folder that no run wrote is neither continued nor emptied.
     #[error(
         "`{}` is not empty and no run wrote it; it is neither continued nor emptied",
@@ -88,6 +100,17 @@ pub enum RunError {
         path: PathBuf,
         /// Why.
         reason: toml::ser::Error,
+    },
+    /// A number that a configuration file cannot hold.
+    #[error(
+        "`{field}` is {value}, but must be at most {}, the largest number of a configuration file",
+        i64::MAX
+    )]
+    TooLarge {
+        /// Dotted name of the setting.
+        field: String,
+        /// Its value.
+        value: String,
     },
     /// A line of a metrics file that is not a metrics line.
     #[error("{}:{line}: not a metrics line: {reason}", path.display())]

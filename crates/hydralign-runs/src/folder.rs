@@ -1,4 +1,5 @@
-use crate::RunError;
+use crate::status::STATUS;
+use crate::{RunError, RunState, RunStatus};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -35,6 +36,9 @@ pub enum Overwrite {
 /// A run that may replace an earlier result grows in `name.new` and takes the name by [`RunFolder::finish`];
 /// until then, and if it never comes to that, the earlier result stays where it is. A folder in which a run
 /// began and kept nothing is in nobody's way.
+///
+/// Its [`RunStatus`] says how far the run came. Dropped before [`RunFolder::finish`], it says that the run
+/// failed, unless it was told otherwise.
 #[derive(Debug)]
 pub struct RunFolder {
     target: PathBuf,
@@ -66,17 +70,18 @@ impl RunFolder {
         match (state(&target)?, overwrite) {
             (State::Foreign, _) => Err(RunError::NotARunFolder { path: target }),
             (State::Held, Overwrite::Refuse) => {
-                drop(Self::open(&target, &target)?); // a run under way is the better reason
+                drop(lock(&target)?); // a run under way is the better reason
                 Err(RunError::NotEmpty { path: target })
             }
             (State::Held, Overwrite::Replace) => {
-                drop(Self::open(&target, &target)?);
+                drop(lock(&target)?);
                 Self::beside(&target)
             }
             (State::Free, _) => Self::begin(&target, &target),
             (State::Held, Overwrite::Continue) => {
                 let folder = Self::open(&target, &target)?;
                 entries(&target)?.iter().try_for_each(|e| tidy(e))?;
+                folder.set_status(&RunStatus::new(RunState::Running))?;
                 Ok(folder)
             }
         }
@@ -128,19 +133,13 @@ impl RunFolder {
         let folder = Self::open(target, path)?;
         entries(path)?.iter().try_for_each(|e| tidy(e))?;
         folder.mark(BEGUN)?;
+        folder.set_status(&RunStatus::new(RunState::Running))?;
         Ok(folder)
     }
 
-    /// Locks a folder against other runs, where the file system has locks.
     fn open(target: &Path, path: &Path) -> Result<Self, RunError> {
-        let marker = path.join(MARKER);
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&marker);
-        let file = file.map_err(RunError::io("write", &marker))?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(RunError::Busy { path: path.to_owned() });
-        }
-        Ok(Self { target: target.to_owned(), path: path.to_owned(), marker: file })
+        let marker = lock(path)?;
+        Ok(Self { target: target.to_owned(), path: path.to_owned(), marker })
     }
 
     fn mark(&self, text: &str) -> Result<(), RunError> {
@@ -176,13 +175,29 @@ impl RunFolder {
         Ok(self.path.join(name))
     }
 
+    /// Writes how far the run has come.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn set_status(&self, status: &RunStatus) -> Result<(), RunError> {
+        let path = self.file(STATUS);
+        let text = serde_json::to_vec_pretty(status).map_err(std::io::Error::from);
+        write_atomic(&path, &text.map_err(RunError::io("write", &path))?)
+    }
+
+    /// The status of the run that wrote to a folder, if it has left one.
+    pub fn status_of(path: &Path) -> Option<RunStatus> {
+        serde_json::from_slice(&fs::read(path.join(STATUS)).ok()?).ok()
+    }
+
     /// The result is complete: it takes the place of the earlier one, if there is one. Returns where it is.
     ///
     /// # Errors
     /// [`RunError::Io`]; both results are there then.
     pub fn finish(self) -> Result<PathBuf, RunError> {
-        let Self { target, path, marker } = self;
-        drop(marker);
+        self.set_status(&RunStatus::new(RunState::Finished))?;
+        let (target, path) = (self.target.clone(), self.path.clone());
+        drop(self);
         if path != target {
             sync_tree(&path)?;
             replace_dir(&path, &target)?;
@@ -191,13 +206,69 @@ impl RunFolder {
     }
 }
 
-/// A path whose last part is a name, so that another name can stand beside it.
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        let running = Self::status_of(&self.path).is_none_or(|s| s.state == RunState::Running);
+        if running {
+            // Nobody is left who could be told of an error.
+            let _ = self.set_status(&RunStatus::failed("an error ended the run"));
+        }
+    }
+}
+
+/// Locks a folder against other runs, where the file system has locks.
+fn lock(path: &Path) -> Result<File, RunError> {
+    let marker = path.join(MARKER);
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&marker);
+    let file = file.map_err(RunError::io("write", &marker))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RunError::Busy { path: path.to_owned() }),
+        _ => Ok(file),
+    }
+}
+
+/// A path whose last part is a name, so that another name can stand beside it, and no link: what is
+/// replaced is the folder that a link leads to.
 fn with_a_name(path: PathBuf) -> Result<PathBuf, RunError> {
     let plain: PathBuf = path.components().collect();
     if plain.file_name().is_some() {
-        return Ok(plain);
+        return followed(plain, 40);
     }
     fs::canonicalize(&path).map_err(RunError::io("find", &path))
+}
+
+/// Where links lead to in the end, also where nothing is yet.
+fn followed(path: PathBuf, links: usize) -> Result<PathBuf, RunError> {
+    match fs::read_link(&path) {
+        Ok(_) if links == 0 => {
+            fs::canonicalize(&path).map_err(RunError::io("follow the links of", &path))
+        }
+        Ok(to) => followed(path.parent().unwrap_or(Path::new("")).join(to), links - 1),
+        Err(_) => Ok(path),
+    }
+}
+
+/// Refuses a folder for a run that still needs something in it.
+///
+/// # Errors
+/// [`RunError::InputInFolder`] with the first of `read` that lies in the folder, by whatever path or link;
+/// of a folder among them, that holds for the files directly in it too.
+pub(crate) fn spare(path: &Path, read: &[PathBuf]) -> Result<(), RunError> {
+    let target = with_a_name(path.to_owned())?;
+    // What a replacement sets aside under that name is removed.
+    let lost: Vec<PathBuf> = [target.clone(), beside(&target, PREVIOUS)]
+        .iter()
+        .filter_map(|p| fs::canonicalize(p).ok())
+        .collect();
+    let lies_there =
+        |p: &Path| fs::canonicalize(p).is_ok_and(|p| lost.iter().any(|l| p.starts_with(l)));
+    for input in read {
+        let files = if input.is_dir() { entries(input)? } else { Vec::new() };
+        if lies_there(input) || files.iter().any(|file| lies_there(file)) {
+            return Err(RunError::InputInFolder { path: path.to_owned(), input: input.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn state(path: &Path) -> Result<State, RunError> {

@@ -14,8 +14,10 @@ pub type Inputs = BTreeMap<String, Input>;
 pub struct Input {
     /// The path, as the user wrote it.
     pub path: String,
-    /// SHA-256 over the names and contents of the files; of a folder, those directly in it.
-    pub fingerprint: String,
+    /// SHA-256 over the names and contents of the files; of a folder, those directly in it. None in a
+    /// configuration that was written by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 impl Input {
@@ -31,7 +33,7 @@ impl Input {
                 false => add(&mut fingerprint, path)?,
             }
         }
-        Ok(Self { path: path.into(), fingerprint: fingerprint.finish() })
+        Ok(Self { path: path.into(), fingerprint: Some(fingerprint.finish()) })
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
     fn a_fingerprint_follows_names_and_contents() {
         let root = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
-        let folder = || Input::of("m", &[root.path().to_owned()]).unwrap().fingerprint;
+        let folder = || Input::of("m", &[root.path().to_owned()]).unwrap().fingerprint.unwrap();
         write("a", "x");
         let one = folder();
         assert_eq!(one.len(), 64);

@@ -22,6 +22,7 @@ mod pool_cleaner;
 mod progress;
 mod schedule;
 mod stats;
+mod status;
 mod stop;
 mod table;
 #[cfg(test)]
@@ -33,7 +34,7 @@ pub use config::RunConfig;
 pub use error::RunError;
 pub use folder::{Overwrite, RunFolder, write_atomic, write_dir_atomic};
 pub use inputs::{Input, Inputs};
-pub use keep::{Kept, Steps, keep};
+pub use keep::{Kept, Steps, keep, keep_in};
 pub use ledger::Ledger;
 #[cfg(feature = "nvml")]
 pub use meter::NvmlMeter;
@@ -48,6 +49,7 @@ pub use pool_cleaner::PoolCleaner;
 pub use progress::Progress;
 pub use schedule::{Decay, Schedule};
 pub use stats::{WinRate, mean, paired_win_rate, sample_std, win_rate};
+pub use status::{RunState, RunStatus};
 pub use stop::{StopFlag, stop_on_ctrl_c};
 pub use table::{Align, Cell, Table};
 pub use timeline::MemoryTimeline;

@@ -1,3 +1,4 @@
+use crate::folder::spare;
 use crate::{Overwrite, RunConfig, RunError, RunFolder};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,24 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes the folder and writes the settings into it.
+    /// The folder that was named, or the one that stands for it.
+    pub fn folder(&self) -> &Path {
+        self.out.as_deref().unwrap_or(&self.default)
+    }
+
+    /// Makes the folder and writes the settings into it. `read` are the files and folders that the run
+    /// learns from.
     ///
     /// # Errors
-    /// As [`RunFolder::create`], before anything was computed.
-    pub fn begin<T: Serialize>(&self, config: &RunConfig<T>) -> Result<RunFolder, RunError> {
+    /// [`RunError::InputInFolder`] if one of them lies in the folder; as [`RunFolder::create`]. Nothing was
+    /// computed before.
+    pub fn begin<T: Serialize>(
+        &self,
+        config: &RunConfig<T>,
+        read: &[PathBuf],
+    ) -> Result<RunFolder, RunError> {
+        spare(self.folder(), read)?;
+        config.to_toml(Path::new(CONFIG))?; // settings that cannot be written make no folder
         let folder = match &self.out {
             None if self.repeatable && !self.overwrite => {
                 let text = config.to_toml(Path::new(CONFIG))?;
@@ -33,9 +47,9 @@ impl Place {
                 };
                 RunFolder::create_numbered(&self.default, same)?
             }
-            out => {
+            _ => {
                 let overwrite = if self.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
-                RunFolder::create(out.as_ref().unwrap_or(&self.default), overwrite)?
+                RunFolder::create(self.folder(), overwrite)?
             }
         };
         config.save(&folder.file(CONFIG))?;

@@ -55,15 +55,15 @@ impl Schedule {
         Self { peak, decay: Decay::Linear, warmup: 0 }
     }
 
-    /// Checks the peak: a finite number, not negative, and not so large that weights could overflow.
+    /// Checks the peak: between 0 and 1, at which a step of AdamW makes noise of any model.
     ///
     /// # Errors
     /// [`RunError::Setting`].
     pub fn validate(&self) -> Result<(), RunError> {
         let (field, value) = ("peak".to_owned(), self.peak);
-        match (0.0..=1e20).contains(&value) {
+        match (0.0..=1.0).contains(&value) {
             true => Ok(()),
-            false => Err(RunError::Setting { field, value, expected: "between 0 and 1e20" }),
+            false => Err(RunError::Setting { field, value, expected: "between 0 and 1" }),
         }
     }
 

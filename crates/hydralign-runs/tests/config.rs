@@ -2,6 +2,7 @@
 
 use hydralign_runs::{Input, RunConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ fn the_effective_configuration_holds_the_defaults_and_loads_again() {
     let path = folder.path().join("run.toml");
     fs::write(&path, "steps = 5\n[ppo]\nkl_coef = 0.1\n").unwrap();
     let mut config = RunConfig::load(&path, &Recipe::default()).unwrap();
-    let input = Input { path: "data/*.jsonl".into(), fingerprint: "0a".into() };
+    let input = Input { path: "data/*.jsonl".into(), fingerprint: Some("0a".into()) };
     config.inputs.insert("prompts".into(), input);
     let saved = folder.path().join("effective.toml");
     config.save(&saved).unwrap();
@@ -139,11 +140,41 @@ fn another_kind_replaces_a_table_whole() {
 fn what_toml_cannot_hold_is_refused_and_not_half_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
-    let config = RunConfig {
-        settings: Recipe { steps: usize::MAX, ..Recipe::default() },
-        ..RunConfig::default()
-    };
+    let config = RunConfig { settings: BTreeMap::from([("nothing", ())]), ..RunConfig::default() };
     let text = config.save(&path).unwrap_err().to_string();
     assert!(text.starts_with(&format!("cannot write `{}` as TOML: ", path.display())), "{text}");
     assert!(!path.exists());
+}
+
+/// TOML holds integers of 64 bits with a sign; settings may be larger.
+#[test]
+fn an_integer_that_no_file_holds_is_named_with_the_limit() {
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        epochs: u64,
+    }
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Outer {
+        seed: u64,
+        inner: Inner,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let most = i64::MAX as u64;
+    let config = |seed, epochs| RunConfig {
+        settings: Outer { seed, inner: Inner { epochs } },
+        ..RunConfig::default()
+    };
+    config(most, most).save(&path).unwrap();
+    assert_eq!(RunConfig::load(&path, &Outer::default()).unwrap(), config(most, most));
+    for (settings, field) in
+        [(config(u64::MAX, 0), "`seed`"), (config(0, most + 1), "`inner.epochs`")]
+    {
+        let text = settings.save(&path).unwrap_err().to_string();
+        assert!(text.contains(field) && text.contains("9223372036854775807"), "{text}");
+    }
+    fs::write(&path, "seed = 1\n[inner]\nepochs = 18_446_744_073_709_551_615\n").unwrap();
+    let text = RunConfig::load(&path, &Outer::default()).unwrap_err().to_string();
+    let words = ["run.toml:3:10", "`inner.epochs`", "9223372036854775807"];
+    assert!(words.iter().all(|word| text.contains(word)), "{text}");
 }

@@ -1,6 +1,10 @@
 //! Run folders and atomic writes: what is there afterwards is whole.
 
-use hydralign_runs::{Overwrite, RunError, RunFolder, write_atomic, write_dir_atomic};
+use hydralign_runs::{
+    Kept, Overwrite, Place, RunConfig, RunError, RunFolder, RunState, RunStatus, Steps, StopFlag,
+    keep, write_atomic, write_dir_atomic,
+};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +12,7 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != ".hydralign-run")
+        .filter(|name| name != ".hydralign-run" && name != "status.json")
         .collect();
     names.sort();
     names
@@ -179,4 +183,115 @@ fn a_folder_is_replaced_whole_or_not_at_all() {
     assert!(write_dir_atomic(&path, torn).is_err());
     assert_eq!(fs::read(path.join("sub/weights")).unwrap(), b"two");
     assert_eq!(names(root.path()), ["checkpoint"]);
+}
+
+fn state(path: &Path) -> RunState {
+    RunFolder::status_of(path).unwrap().state
+}
+
+#[test]
+fn a_folder_says_how_its_run_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let begin = |name: &str| RunFolder::create(at(name), Overwrite::Refuse).unwrap();
+    let run = |name: &str, done, begun, ended: Result<(), RunError>, stop: &StopFlag| {
+        let progress = Steps { done, steps: 5, begun };
+        keep(begin(name), "model", progress, ended, stop, |dir| write_atomic(&dir.join("w"), b"x"))
+    };
+    let (go, stop) = (StopFlag::new(), StopFlag::new());
+    stop.stop();
+    let fault = || Err(RunError::EmptyPlot { title: "loss".into() });
+
+    let under_way = begin("running");
+    assert_eq!(state(&at("running")), RunState::Running);
+    drop(under_way);
+    assert_eq!(state(&at("running")), RunState::Failed, "nobody finished it");
+
+    assert!(matches!(run("finished", 5, false, Ok(()), &go).unwrap(), Kept::Complete(_)));
+    assert_eq!(RunFolder::status_of(&at("finished")), Some(RunStatus::new(RunState::Finished)));
+
+    run("stopped", 3, false, Ok(()), &stop).unwrap();
+    let progress = Steps { done: 3, steps: 5, begun: false };
+    assert_eq!(RunFolder::status_of(&at("stopped")), Some(RunStatus::stopped().after(progress)));
+    let text = fs::read_to_string(at("stopped/status.json")).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let expected = serde_json::json!({"state": "stopped", "progress": {"done": 3, "steps": 5}});
+    assert_eq!(value, expected);
+
+    run("failed", 2, true, fault(), &go).unwrap_err();
+    let failed = RunFolder::status_of(&at("failed")).unwrap();
+    assert_eq!(failed.progress, Some(Steps { done: 2, steps: 5, begun: true }));
+    assert!(failed.reason.unwrap().contains("`loss`"));
+
+    run("nothing", 0, false, fault(), &go).unwrap_err();
+    assert_eq!(state(&at("nothing")), RunState::Failed);
+    run("early", 0, false, Ok(()), &stop).unwrap_err();
+    assert_eq!(state(&at("early")), RunState::Stopped);
+}
+
+fn place(out: &Path, overwrite: bool) -> Place {
+    let out = Some(out.to_owned());
+    Place { out, default: "runs/x".into(), overwrite, repeatable: false }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_run_reads_is_not_replaced_by_it() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    run(&at("r"), Overwrite::Refuse, "one").unwrap().finish().unwrap();
+    fs::create_dir_all(at("r/weights")).unwrap();
+    fs::write(at("r/weights/w"), "x").unwrap();
+    fs::create_dir(at("elsewhere")).unwrap();
+    symlink(at("r"), at("link")).unwrap();
+    symlink(at("r/weights/w"), at("elsewhere/w")).unwrap();
+    run(&at("s"), Overwrite::Refuse, "two").unwrap().finish().unwrap();
+    let begin = |out: &str, read: &str| {
+        place(&at(out), true).begin(
+            &RunConfig { settings: BTreeMap::<String, u64>::new(), ..RunConfig::default() },
+            &[at(read)],
+        )
+    };
+    for (out, read) in [
+        ("r", "r"),
+        ("r", "r/weights"),
+        ("r", "r/weights/w"),
+        ("r", "s/../r/weights"),
+        ("link", "r/weights"),
+        ("r", "link/weights"),
+        ("r", "elsewhere"),
+        ("r", "elsewhere/w"),
+    ] {
+        let error = begin(out, read).unwrap_err();
+        assert!(matches!(error, RunError::InputInFolder { .. }), "{out} {read}: {error}");
+        let text = error.to_string();
+        let both = [at(out), at(read)].iter().all(|p| text.contains(&p.display().to_string()));
+        assert!(both, "{text}");
+    }
+    assert_eq!(names(&at("r")), ["metrics.jsonl", "model", "weights"]);
+    assert!(!at("r.new").exists());
+    begin("r", "s/model").unwrap();
+}
+
+/// The link stays, also one that leads nowhere yet.
+#[cfg(unix)]
+#[test]
+fn the_folder_behind_a_link_is_replaced() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("disk")).unwrap();
+    symlink("disk/r", at("link")).unwrap();
+    symlink("link", at("second")).unwrap();
+    for (name, text) in [("link", "one"), ("second", "two")] {
+        let there = run(&at(name), Overwrite::Replace, text).unwrap().finish().unwrap();
+        assert_eq!(there, at("disk/r"));
+        assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
+        assert_eq!(model(&at("link")), text);
+    }
+    assert_eq!(names(root.path()), ["disk", "link", "second"]);
+    assert_eq!(names(&at("disk")), ["r"]);
+    symlink("circle", at("circle")).unwrap();
+    assert!(matches!(run(&at("circle"), Overwrite::Refuse, "x"), Err(RunError::Io { .. })));
 }

@@ -87,6 +87,7 @@ fn a_flag_without_an_effect_is_refused() {
         ("dpo", "--loss dpo --gamma-beta-ratio 1", "--gamma-beta-ratio"),
         ("dpo", "--loss simpo --frozen-dtype bf16", "--frozen-dtype"),
         ("dpo", "--loss cpo --reference-free", "--reference-free"),
+        ("dpo", "--loss dpo --frozen-dtype bf16", "--frozen-dtype"),
         ("kto", "--model base --labels x.jsonl --preferences pairs.jsonl", "--preferences"),
         ("generate", "--model base --prompt x --greedy --top-k 3", "--top-k"),
     ] {
@@ -145,4 +146,97 @@ fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
         &said,
     );
     equal("own: no signal", "learns", false, weights("base") == weights("warm/model"));
+}
+
+/// Flags that say where things are or what to read.
+const PLACES: [&str; 9] =
+    ["model", "reward", "prompts", "preferences", "labels", "out", "overwrite", "config", "help"];
+/// Flags that are off unless they are given, and then have no value.
+const OFF: [&str; 4] = ["logprob-chunk", "segment-blocks", "target-kl", "reward-ending"];
+/// Values of flags that some methods do not have.
+const VALUES: [(&str, &str); 7] = [
+    ("label-smoothing", "0.1"),
+    ("gamma-beta-ratio", "1"),
+    ("kl", "0.2"),
+    ("clip-low", "0.1"),
+    ("clip-high", "0.1"),
+    ("gamma", "0.9"),
+    ("sampling-rounds", "2"),
+];
+
+/// The flags of a program, from its help.
+fn flags_of(folder: &Sandbox, program: &str) -> Vec<String> {
+    let help = folder.good(program, "--help");
+    let flag = |line: &str| {
+        let rest = line.trim_start().trim_start_matches("-h, ").strip_prefix("--")?;
+        rest.split([' ', '=']).next().map(str::to_owned)
+    };
+    help.lines().filter_map(flag).collect()
+}
+
+#[test]
+fn saved_settings_show_every_flag_and_give_the_same_run() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base").put("runs/pairs3.jsonl", "pairs.jsonl");
+    folder.put("runs/prompts25.jsonl", "prompts.jsonl").put("runs/10/labels.jsonl", "labels.jsonl");
+    put_reward(&folder);
+    let pairs = "--model base --preferences pairs.jsonl";
+    let sampled = "--model base --reward reward --prompts prompts.jsonl --max-new-tokens 4 \
+        --iterations 1 --prompts-per-iteration 2 --samples 2";
+    let mut runs = vec![
+        ("kto", "--model base --labels labels.jsonl".to_owned(), String::new()),
+        ("spr", sampled.to_owned(), String::new()),
+    ];
+    for loss in ["dpo", "ipo", "hinge", "simpo", "cpo", "orpo"] {
+        runs.push(("dpo", pairs.to_owned(), format!("--loss {loss}")));
+    }
+    for method in ["grpo", "dr-grpo", "dapo", "gspo", "rloo", "reinforce-pp", "remax"] {
+        runs.push(("grpo", sampled.to_owned(), format!("--method {method}")));
+    }
+    for (number, (program, data, method)) in runs.into_iter().enumerate() {
+        folder.good(program, &format!("{data} {method} --out {number}"));
+        let text = folder.read(&format!("{number}/config.toml"));
+        let saved: toml::Table = toml::from_str(&text).unwrap();
+        let left_out = |flag: &String| {
+            let there = saved.contains_key(&flag.replace('-', "_"));
+            !there && !PLACES.contains(&&**flag) && !OFF.contains(&&**flag)
+        };
+        for flag in flags_of(&folder, program).iter().filter(|flag| left_out(flag)) {
+            let value = VALUES.iter().find(|(name, _)| name == flag);
+            let (_, value) =
+                value.unwrap_or_else(|| panic!("{program} {method}: --{flag} in {text}"));
+            let said = folder.refused(program, &format!("{method} --{flag} {value}"));
+            names(
+                "own: settings",
+                &format!("{program} {method}: no --{flag}"),
+                &["no effect"],
+                &said,
+            );
+        }
+        folder.good(program, &format!("--config {number}/config.toml --out again-{number}"));
+        let again = folder.read(&format!("again-{number}/config.toml"));
+        equal("own: settings", &format!("{program} {method}: the same again"), text, again);
+    }
+}
+
+#[test]
+fn advice_on_long_rows_is_not_what_was_done_already() {
+    let folder = Sandbox::new();
+    folder.put_shipped("base");
+    let long = " tea".repeat(80);
+    let pair = serde_json::json!({"prompt": "Guest", "chosen": long, "rejected": " no"});
+    folder.write("pairs.jsonl", &format!("{pair}\n"));
+    let run = "--model base --preferences pairs.jsonl --out out";
+    let said = folder.refused("dpo", run);
+    names("own: advice", "nothing is cut", &["--truncate", "where that is enough"], &said);
+    for truncate in ["keep-end", "keep-start"] {
+        let said = folder.refused("dpo", &format!("{run} --truncate {truncate}"));
+        names(
+            "own: advice",
+            truncate,
+            &["not enough", "--truncate drop", "--on-bad-row skip"],
+            &said,
+        );
+        equal("own: advice", truncate, false, said.contains(truncate));
+    }
 }

@@ -146,7 +146,7 @@ fn standard_input_is_read_or_refused_by_name() {
 #[test]
 fn references_that_cannot_be_kept_end_no_run() {
     let dir = Sandbox::new();
-    dir.put_shipped("m").write("runs", "in the way");
+    dir.put_shipped("m").write("references", "in the way");
     let pair = json!({"prompt": "Guest", "chosen": " yes", "rejected": " no"});
     dir.write("pairs.jsonl", &format!("{pair}\n"));
     let args = "--model m --preferences pairs.jsonl --epochs 1 --out out";

@@ -288,7 +288,7 @@ fn what_a_reward_model_cannot_be_given_is_refused() {
 
 /// Sums of log-probabilities that a run has kept.
 fn kept(folder: &Sandbox) -> Vec<Vec<f64>> {
-    let files = std::fs::read_dir(folder.path().join("runs/references")).unwrap();
+    let files = std::fs::read_dir(folder.path().join("references")).unwrap();
     let numbers = |path: &Path| -> Vec<f64> {
         let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         serde_json::from_value(file["numbers"].clone()).unwrap()
@@ -296,38 +296,25 @@ fn kept(folder: &Sandbox) -> Vec<Vec<f64>> {
     files.map(|file| numbers(&file.unwrap().path())).collect()
 }
 
+/// The reference is read in the policy's own numbers, whatever the format of other models.
 #[test]
 fn a_cached_reference_is_of_the_same_number_format() {
-    let command = "--model base --preferences pairs3.jsonl";
-    let weights = |folder: &Sandbox, out: &str| {
-        std::fs::read(folder.path().join(out).join("model/model.safetensors")).unwrap()
-    };
-    let fresh = |format: &str| {
+    let run = "--model base --preferences pairs3.jsonl";
+    let fresh = |flags: &str| {
         let folder = Sandbox::new();
         folder.put_shipped("base").put("runs/pairs3.jsonl", "pairs3.jsonl");
-        folder.good("dpo", &format!("{command} --frozen-dtype {format} --out out"));
-        let all = weights(&folder, "out");
-        (folder, all)
+        crate::runs::put_reward(&folder);
+        folder.good("dpo", &format!("{run} {flags} --out out"));
+        let weights = std::fs::read(folder.path().join("out/model/model.safetensors")).unwrap();
+        (kept(&folder), weights)
     };
-    for (first, second) in [("bf16", "f32"), ("f32", "bf16")] {
-        let (folder, _) = fresh(first);
-        let flags = format!("{command} --frozen-dtype {second}");
-        let said = folder.good("dpo", &format!("{flags} --out b"));
-        names("runs/05", &format!("{second} after {first}"), &["log-probabilities read"], &said);
-        let same = weights(&folder, "b") == fresh(second).1;
-        equal("runs/05", &format!("{second} after {first}: weights of a fresh run"), true, same);
-        // How much is read at a time changes no bit, so that the numbers are taken.
-        let pieces = "--logprob-chunk 3 --score-batch 1";
-        let said = folder.good("dpo", &format!("{flags} {pieces} --out c"));
-        names("runs/05", &format!("{second} in pieces"), &["found on disk"], &said);
-    }
-    let (whole, pieces) = (fresh("f32").0, Sandbox::new());
-    pieces.put_shipped("base").put("runs/pairs3.jsonl", "pairs3.jsonl");
-    pieces.good("dpo", &format!("{command} --logprob-chunk 3 --score-batch 1 --out out"));
-    equal("runs/05", "bits of a reading in pieces", kept(&whole), kept(&pieces));
-    edit(&whole.path().join("base/config.json"), |config| config["rms_norm_eps"] = 1e-4.into());
-    let said = whole.good("dpo", &format!("{command} --out b"));
-    names("runs/05", "equal weights, another ε of the norms", &["log-probabilities read"], &said);
+    let wide = fresh("");
+    let narrow = fresh("--reward reward --frozen-dtype bf16");
+    equal("runs/05", "bf16: the numbers of the reference", true, wide.0 == narrow.0);
+    equal("runs/05", "bf16: the weights", true, wide.1 == narrow.1);
+    // How much is read at a time changes no bit.
+    let pieces = fresh("--logprob-chunk 3 --score-batch 1");
+    equal("runs/05", "bits of a reading in pieces", wide.0, pieces.0);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Run folders, signals and settings.
 #![cfg(unix)]
 
-use crate::sandbox::Sandbox;
-use crate::table::{equal, names};
+use crate::sandbox::{Sandbox, perplexity};
+use crate::table::{close, equal, names};
 use hydralign::burn::tensor::Device;
 use hydralign::models::{
     ModelBank, SaveOptions, copy_companions, load_adapter, load_checkpoint, save_checkpoint,
@@ -28,6 +28,15 @@ fn sandbox() -> Sandbox {
         sandbox.put(&format!("runs/{name}"), name);
     }
     sandbox
+}
+
+/// What a run's folder says of how it ended.
+fn status(sandbox: &Sandbox, folder: &str) -> serde_json::Value {
+    serde_json::from_str(&sandbox.read(&format!("{folder}/status.json"))).unwrap()
+}
+
+fn word(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn there(sandbox: &Sandbox, path: &str) -> bool {
@@ -152,6 +161,10 @@ fn runs_02_a_stop_saves_before_it_shows() {
         equal("runs/02", &format!("{signal}, {ignored:?} ignored: status"), Some(0), code);
         names("runs/02", "what was saved, and where", &["stopped", &format!("{out}/model")], &said);
         equal("runs/02", "weights", true, loads(&sandbox, &format!("{out}/model")));
+        let status = status(&sandbox, &out);
+        equal("own: status", "stopped", "stopped", word(&status["state"]));
+        let (done, steps) = (&status["progress"]["done"], &status["progress"]["steps"]);
+        names("own: status", "as it was said", &[&format!("after step {done} of {steps}")], &said);
     }
 }
 
@@ -226,6 +239,9 @@ fn runs_03_17_a_stop_in_every_stage_keeps_the_weights() {
         equal(input, &format!("{signal} in stage {stage}: status"), Some(0), code);
         names(input, stage, &[&format!("stopped in stage {stage}")], &said);
         equal(input, saved, true, there(&sandbox, &format!("{stage}/{saved}")));
+        let status = status(&sandbox, stage);
+        equal("own: status", "three stages, stopped", "stopped", word(&status["state"]));
+        equal("own: status", "three stages, the stage", stage, word(&status["stage"]));
     }
     equal("runs/17", "the joint weights load", true, loads(&sandbox, "hydra_sft/models/hydra_sft"));
 }
@@ -282,6 +298,8 @@ fn runs_11_numbers_that_are_not_finite() {
         ("--lr", "nan"),
         ("--lr", "inf"),
         ("--lr", "-1"),
+        ("--lr", "2"),
+        ("--lr", "1e19"),
         ("--beta", "nan"),
         ("--epochs", "0"),
         ("--minibatch", "0"),
@@ -290,10 +308,21 @@ fn runs_11_numbers_that_are_not_finite() {
         names("runs/11", &format!("{flag} {value}"), &[flag], &said);
     }
     equal("runs/11", "nothing is written", false, there(&sandbox, "OUT"));
-    let args = "--model base --preferences pairs40.jsonl --minibatch 8 --lr 1e10 --out OUT2";
-    let said = sandbox.refused("dpo", args);
+    // The gradient is finite at the first step, and no longer at the second.
+    let run = "--model base --preferences pairs40.jsonl --minibatch 8 --lr 1";
+    let said = sandbox.refused("dpo", &format!("{run} --nll-weight 1e18 --out OUT2"));
     names("runs/11", "a bad step", &["last good weights", "OUT2/model"], &said);
     equal("runs/11", "the last good weights are finite", true, loads(&sandbox, "OUT2/model"));
+    equal("runs/11", "the folder says so", "failed", word(&status(&sandbox, "OUT2")["state"]));
+    sandbox.good("dpo", &format!("{run} --out OUT3"));
+    for model in ["OUT2/model", "OUT3/model"] {
+        sandbox.good("generate", &format!("--model {model} --prompt Guest --max-new-tokens 4"));
+        sandbox.write("text.jsonl", "{\"text\": \"Guest Mira is sad.\"}\n");
+        let said =
+            sandbox.good("score", &format!("--model {model} --input text.jsonl --out scores"));
+        let finite = perplexity(&said).is_finite();
+        equal("runs/11", &format!("the largest rate: {model} gives numbers"), true, finite);
+    }
     for (key, text) in [
         ("ppo.lr.peak", "[ppo.lr]\npeak = nan\n"),
         ("optimizer.epsilon", "[optimizer]\nepsilon = 0.0\n"),
@@ -307,7 +336,7 @@ fn runs_11_numbers_that_are_not_finite() {
         ("memory_budget", "memory_budget = \"much\"\n"),
     ] {
         sandbox.write("bad.toml", text);
-        let said = sandbox.refused("hydra_rlhf", "--config bad.toml --out OUT3");
+        let said = sandbox.refused("hydra_rlhf", "--config bad.toml --out OUT4");
         let words: Vec<&str> = key.split('.').filter(|k| *k != "kl").collect();
         names("runs/11", key, &words, &said);
     }
@@ -342,6 +371,7 @@ fn runs_14_a_failed_start_is_not_in_the_way() {
     equal("runs/14", "the corrected command", true, loads(&sandbox, "OUT/model"));
     let said = sandbox.refused("dpo", &format!("{DATA} --out OUT"));
     names("runs/14", "the same again", &["is not empty", "--overwrite"], &said);
+    equal("own: status", "finished", "finished", word(&status(&sandbox, "OUT")["state"]));
     sandbox.write("file", "");
     let said = sandbox.refused("dpo", &format!("{DATA} --out file/OUT"));
     names("own: no folder", "said at the start", &["file"], &said);
@@ -490,4 +520,110 @@ fn runs_04_saved_settings_name_the_inputs_and_repeat_the_run() {
     let settings = |text: &str| text.split("[inputs").next().unwrap().to_owned();
     equal("runs/04", "three stages: the same settings", settings(&one), settings(&two));
     equal("runs/04", "three stages: another fingerprint", false, one == two);
+}
+
+/// The commands that would take away what they read, of every program that replaces results.
+#[test]
+fn own_no_run_replaces_its_inputs() {
+    let sandbox = sandbox();
+    sandbox.put("runs/10/labels.jsonl", "labels.jsonl");
+    put_reward(&sandbox);
+    sandbox.good("dpo", &format!("{DATA} --out R"));
+    let at = |name: &str| sandbox.path().join(name);
+    for name in ["pairs40.jsonl", "prompts25.jsonl", "labels.jsonl"] {
+        fs::copy(at(name), at("R").join(name)).unwrap();
+    }
+    fs::rename(at("reward"), at("R/reward")).unwrap();
+    std::os::unix::fs::symlink("R", at("L")).unwrap();
+    let before = fs::read(at("R/model/model.safetensors")).unwrap();
+    let sampled = "--prompts prompts25.jsonl --reward";
+    for (program, args, input) in [
+        ("dpo", "--preferences pairs40.jsonl --model R/model", "R/model"),
+        ("dpo", "--preferences pairs40.jsonl --model L/model", "L/model"),
+        ("dpo", "--model base --preferences R/pairs40.jsonl", "R/pairs40.jsonl"),
+        ("dpo", "--model base --preferences R/pairs4?.jsonl", "R/pairs40.jsonl"),
+        ("kto", "--model base --labels R/labels.jsonl", "R/labels.jsonl"),
+        ("spr", &format!("--model base {sampled} R/reward"), "R/reward"),
+        ("grpo", &format!("--model base {sampled} L/reward"), "L/reward"),
+        ("best_of_n", &format!("--model base {sampled} R/reward --train"), "R/reward"),
+        (
+            "hydra_rlhf",
+            "--model base --preferences pairs3.jsonl --prompts R/prompts25.jsonl",
+            "R/prompts25.jsonl",
+        ),
+    ] {
+        for out in ["R", "L"] {
+            let said = sandbox.refused(program, &format!("{args} --out {out} --overwrite"));
+            let words = [&format!("`{input}` lies in the run folder `{out}`"), "--out DIR"];
+            names("own: inputs", &format!("{program} --out {out}"), &words, &said);
+        }
+    }
+    let after = fs::read(at("R/model/model.safetensors")).unwrap();
+    equal("own: inputs", "the model stays", true, before == after);
+    sandbox.good("dpo", &format!("{DATA} --out L --overwrite"));
+    equal(
+        "own: inputs",
+        "the link stays",
+        true,
+        fs::symlink_metadata(at("L")).unwrap().is_symlink(),
+    );
+    equal("own: inputs", "its folder is replaced", false, there(&sandbox, "R/reward"));
+    equal("own: inputs", "by the result", true, loads(&sandbox, "R/model"));
+}
+
+#[test]
+fn own_paths_of_a_configuration_are_named_with_it() {
+    let sandbox = sandbox();
+    let inputs = |pairs: &str| {
+        format!("[inputs.model]\npath = \"base\"\n[inputs.preferences]\npath = \"{pairs}\"\n")
+    };
+    sandbox.write("c.toml", &inputs("pairs3.jsonl"));
+    let said = sandbox.good("dpo", "--config c.toml --out A");
+    equal("own: inputs", "no fingerprint, no change", false, said.contains("has changed"));
+    sandbox.write("c.toml", &inputs("gone.jsonl"));
+    let said = sandbox.refused("dpo", "--config c.toml --out B");
+    names("own: inputs", "missing", &["c.toml", "inputs.preferences", "gone.jsonl"], &said);
+    let three = format!("{}[inputs.prompts]\npath = \"prompts25.jsonl\"\n", inputs("gone.jsonl"));
+    sandbox.write("c.toml", &three);
+    let said = sandbox.refused("hydra_rlhf", "--config c.toml --out B");
+    names("own: inputs", "three stages", &["c.toml", "inputs.preferences", "gone.jsonl"], &said);
+    sandbox.good("dpo", "--config c.toml --preferences pairs3.jsonl --prompts prompts25.jsonl --max-new-tokens 4 --out B");
+    for (program, flag) in [("dpo", "seed"), ("dpo", "epochs"), ("hydra_rlhf", "seed")] {
+        let data = if program == "dpo" { DATA } else { "" };
+        let said = sandbox.refused(program, &format!("{data} --{flag} {} --out C", u64::MAX));
+        let limit = i64::MAX.to_string();
+        names("own: integers", &format!("{program} --{flag}"), &[flag, &limit], &said);
+        sandbox.write("large.toml", &format!("{flag} = {}\n", u64::MAX));
+        let said = sandbox.refused(program, &format!("{data} --config large.toml --out C"));
+        names("own: integers", &format!("{program}, {flag} of a file"), &[flag, &limit], &said);
+    }
+    equal("own: integers", "nothing is written", false, there(&sandbox, "C"));
+}
+
+/// Policy and reference begin as one function, up to the last bits of passes with and without a gradient.
+#[test]
+fn own_nothing_is_preferred_before_the_first_step() {
+    let sandbox = sandbox();
+    let run = "--model base --preferences pairs40.jsonl --minibatch 40 --lr 0 --epochs 10";
+    let more = ["", "--micro-batch 3", "--score-batch 7 --logprob-chunk 5", "--segment-blocks 1"];
+    for (number, flags) in more.iter().enumerate() {
+        let said = sandbox.good("dpo", &format!("{run} {flags} --out {number}"));
+        let words = ["accuracy 0.5000", "preference_loss 0.6931"];
+        names("own: start", &format!("dpo {flags}"), &words, &said);
+        let margin = said.split("margin ").nth(1).unwrap().split_whitespace().next().unwrap();
+        close("own: start", &format!("dpo {flags}: margin"), 0.0, margin.parse().unwrap(), 1e-6);
+    }
+    let said = sandbox.refused("dpo", &format!("{run} --frozen-dtype bf16 --out B"));
+    names("own: start", "no model of dpo is frozen", &["--frozen-dtype", "no effect"], &said);
+}
+
+/// Runs elsewhere share their references there, and leave nothing here.
+#[test]
+fn own_references_lie_beside_the_run() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path().join("disk")).unwrap();
+    sandbox.good("dpo", &format!("{DATA} --out disk/a"));
+    equal("own: references", "nothing here", false, there(&sandbox, "runs"));
+    let said = sandbox.good("dpo", &format!("{DATA} --lr 1e-5 --out disk/b"));
+    names("own: references", "the second run", &["found on disk"], &said);
 }

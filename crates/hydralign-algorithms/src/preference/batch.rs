@@ -19,8 +19,7 @@ pub struct Pair {
 /// then the rejected ones.
 #[derive(Clone, Debug)]
 pub struct PairBatch {
-    rows: Rows,
-    lengths: Vec<usize>,
+    pub(super) rows: Rows,
     /// log π_ref of each row, `[2·pairs]`.
     pub reference: Option<Tensor<1>>,
     /// One over the pairs of the whole minibatch, `[pairs]`.
@@ -31,22 +30,10 @@ pub struct PairBatch {
 }
 
 impl PairBatch {
-    /// Sums of a packed reading over its rows, on the host and in f64: the same bits whoever
-    /// else was in the batch.
-    pub(super) fn row_sums(&self, packed: &[f32]) -> Tensor<1> {
-        let mut rest = packed;
-        let sum = |&n: &usize| {
-            let (row, after) = rest.split_at(n);
-            rest = after;
-            sum_row(row)
-        };
-        vector(self.lengths.iter().map(sum).collect(), &self.weights.device())
-    }
-
     /// Chosen and rejected side of each pair.
     pub(super) fn sides(&self, logprobs: Tensor<1>, reference: Option<Tensor<1>>) -> (Side, Side) {
         let pairs = self.rows.count() / 2;
-        let sums = self.rows.sum(logprobs);
+        let sums = self.rows.exact_sum(logprobs);
         let reference = reference.unwrap_or_else(|| self.rows.lengths().zeros_like());
         let side = |from: usize| Side {
             logprob: sums.clone().narrow(0, from, pairs),
@@ -55,11 +42,6 @@ impl PairBatch {
         };
         (side(0), side(pairs))
     }
-}
-
-/// Σ_t log π(y_t), in f64.
-pub(crate) fn sum_row(row: &[f32]) -> f32 {
-    row.iter().map(|&v| f64::from(v)).sum::<f64>() as f32
 }
 
 /// The micro-batches of a minibatch of pairs.
@@ -84,10 +66,8 @@ pub fn pair_batch(
         let learnt: usize = part.iter().map(|p| p.chosen.response_tokens()).sum();
         let mut chosen = vec![1.0 / chosen_tokens as f32; learnt];
         chosen.resize(tokens.response_tokens(), 0.0);
-        let lengths = tokens.response_lengths();
         let batch = PairBatch {
-            rows: Rows::new(&lengths, device),
-            lengths,
+            rows: Rows::new(&tokens.response_lengths(), device),
             reference,
             weights: vector(vec![1.0 / pairs.len() as f32; part.len()], device),
             chosen_tokens: vector(chosen, device),

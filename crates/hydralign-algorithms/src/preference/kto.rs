@@ -72,7 +72,7 @@ impl Objective for Kto {
     }
 
     fn loss(&self, outputs: &Outputs, batch: &KtoBatch) -> Result<Loss, CoreError> {
-        let ratio = batch.rows.sum(outputs.get(ACTOR)?).sub(batch.reference.clone());
+        let ratio = batch.rows.exact_sum(outputs.get(ACTOR)?).sub(batch.reference.clone());
         let lead = ratio.clone().sub_scalar(batch.baseline).mul(batch.sign.clone());
         let loss = sigmoid(lead.mul_scalar(self.beta)).neg().add_scalar(1.0);
         let good = batch.sign.clone().add_scalar(1.0).mul_scalar(0.5);

@@ -75,7 +75,7 @@ pub(super) fn logistic(h: Tensor<1>, epsilon: f64) -> Tensor<1> {
 /// nothing but the mean; the statistics count it as a tie.
 ///
 /// Statistics: `preference_loss`; `accuracy`, the share of pairs whose chosen response has the
-/// higher implied reward (ties count half); `margin`, `chosen_reward` and `rejected_reward`, means
+/// higher implied reward (ties count half, and so do leads within the rounding of the sums); `margin`, `chosen_reward` and `rejected_reward`, means
 /// of the implied rewards; `nll` where it is part of the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Preference<L> {
@@ -91,6 +91,19 @@ impl<L> Preference<L> {
     /// The loss alone, with references that come with the batch.
     pub fn new(loss: L) -> Self {
         Self { loss, nll_weight: 0.0, live: false }
+    }
+}
+
+impl<L: PairLoss> Preference<L> {
+    /// What rounding may make of a side's implied reward: that of a few of the last bits of its
+    /// log-probability, by which passes with and without a gradient differ.
+    fn rounding(&self, side: &Side) -> Tensor<1> {
+        let last_bits = Side {
+            logprob: side.logprob.clone().without_autodiff().mul_scalar(8.0 * f32::EPSILON),
+            reference: side.reference.zeros_like(),
+            length: side.length.clone(),
+        };
+        self.loss.reward(&last_bits).abs()
     }
 }
 
@@ -112,7 +125,7 @@ impl<L: PairLoss> Objective for Preference<L> {
         let logprobs = outputs.get(ACTOR)?;
         let reference = match (self.loss.needs_reference(), self.live) {
             (false, _) => None,
-            (true, true) => Some(batch.row_sums(&outputs.to_vec(REFERENCE)?)),
+            (true, true) => Some(batch.rows.host_sum(&outputs.to_vec(REFERENCE)?)),
             (true, false) => {
                 let given = batch.reference.clone();
                 Some(given.ok_or(CoreError::MissingReading { reading: REFERENCE })?)
@@ -125,7 +138,10 @@ impl<L: PairLoss> Objective for Preference<L> {
         let reward = |side| self.loss.reward(side).without_autodiff();
         let (good, bad) = (reward(&chosen), reward(&rejected));
         let lead = good.clone().sub(bad.clone());
-        let right = lead.clone().sign().add_scalar(1.0).mul_scalar(0.5);
+        let noise = self.rounding(&chosen).add(self.rounding(&rejected));
+        let tied = lead.clone().abs().lower_equal(noise);
+        let sign = lead.clone().mask_fill(tied, 0.0).sign();
+        let right = sign.add_scalar(1.0).mul_scalar(0.5);
         let mean = |x: Tensor<1>| x.mul(weights.clone()).sum();
         stats.push(("accuracy", mean(right)));
         stats.push(("margin", mean(lead)));

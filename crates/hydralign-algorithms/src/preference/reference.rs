@@ -1,6 +1,6 @@
 use super::Pair;
-use super::batch::sum_row;
 use crate::Readout;
+use crate::rows::sum_row;
 use hydralign_core::{CoreError, Fingerprint, Reading, Roles, Sequence};
 
 /// log π_ref of each sequence, summed over its tokens: one sweep, after which the reference model is
