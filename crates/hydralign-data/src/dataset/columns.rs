@@ -105,8 +105,8 @@ fn refuse_unread(row: &Map<String, Value>, asked: Option<&str>) -> Result<(), Re
         Value::String(text) => all_text(&row[base]).contains(text.trim()),
         other => *other == row[base],
     };
-    let lost = ASKING.into_iter().filter(|column| *column != base && !joined(column));
-    match lost.into_iter().find(|column| has(row, column) && !holds(column)) {
+    let mut lost = ASKING.into_iter().filter(|column| *column != base && !joined(column));
+    match lost.find(|column| has(row, column) && !holds(column)) {
         Some(column) => {
             let remedy = "put it into `prompt` (a text) or `instruction` (the user's turn, with `input` \
                           behind it), or leave it out";

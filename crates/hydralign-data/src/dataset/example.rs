@@ -74,9 +74,9 @@ impl Example {
     /// the first.
     pub(super) fn goes_on(&self) -> bool {
         let Self::Text(Content::Chat(turns)) = self else { return false };
-        let answered = turns.iter().skip_while(|turn| turn.role != "assistant");
+        let mut answered = turns.iter().skip_while(|turn| turn.role != "assistant");
         turns.last().is_some_and(|last| last.role == "assistant")
-            && answered.into_iter().any(|turn| turn.role == "user")
+            && answered.any(|turn| turn.role == "user")
     }
 
     /// A prompt and what follows it; of a conversation, from the assistant's first turn.
