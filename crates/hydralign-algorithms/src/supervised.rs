@@ -25,10 +25,13 @@ impl Epochs {
 
     /// Item indices of every minibatch, in order.
     pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
-        (0..self.epochs).flat_map(|epoch| {
-            let order = permutation(self.items, self.seed, epoch as u64);
-            order.chunks(self.minibatch.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
-        })
+        (0..self.epochs).flat_map(|epoch| self.epoch(epoch))
+    }
+
+    /// Item indices of the minibatches of one epoch.
+    fn epoch(&self, epoch: usize) -> Vec<Vec<usize>> {
+        let order = permutation(self.items, self.seed, epoch as u64);
+        order.chunks(self.minibatch.max(1)).map(<[usize]>::to_vec).collect()
     }
 }
 
@@ -65,13 +68,15 @@ impl ComparedEpochs {
 
     /// Item indices of every minibatch, in order.
     pub fn minibatches(&self) -> impl Iterator<Item = Vec<usize>> {
-        let Epochs { items, minibatch, epochs, seed } = self.0;
-        let per_epoch = self.per_epoch();
-        (0..epochs).flat_map(move |epoch| {
-            let order = permutation(items, seed, epoch as u64);
-            let end = |k: usize| if k + 1 == per_epoch { items } else { (k + 1) * minibatch };
-            let part = |k: usize| order[k * minibatch..end(k)].to_vec();
-            (0..per_epoch).map(part).collect::<Vec<_>>()
+        let epochs = self.0;
+        (0..epochs.epochs).flat_map(move |epoch| {
+            let mut parts = epochs.epoch(epoch);
+            if let Some(alone) = parts.pop_if(|last| last.len() == 1)
+                && let Some(before) = parts.last_mut()
+            {
+                before.extend(alone);
+            }
+            parts
         })
     }
 }
