@@ -4,7 +4,7 @@
 //! cargo run --release --example kto
 //! cargo run --release --example kto -- --model DIR --labels FILE.jsonl --out DIR
 //! ```
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use hydralign::algorithms::{
     ComparedEpochs, Epochs, Kto, KtoExample, Order as _, kto_baseline, kto_batch,
@@ -67,13 +67,14 @@ fn main() -> Result<()> {
         setup.inputs.insert("labels".into(), input(&path.display().to_string())?);
     }
     let labelled = args.labelled(&mut setup)?;
-    let folder = setup.begin(&args)?;
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
-    let (epochs, examples, mut learner) = setup.prepare(&folder, || {
+    let epochs = ComparedEpochs::new(epochs).context("--minibatch")?;
+    let folder = setup.begin(&args)?;
+    let (examples, mut learner) = setup.prepare(&folder, || {
         let examples = with_references(&setup, labelled)?;
         args.tell_balance(&examples);
-        Ok((ComparedEpochs::new(epochs)?, examples, start(&setup)?))
+        Ok((examples, start(&setup)?))
     })?;
     let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
     let ended = args.learn(&setup, &mut learner, &examples, &epochs, &mut progress.done);
@@ -94,12 +95,7 @@ impl Args {
     fn check(&self) -> Result<()> {
         self.kto().validate()?;
         flags::rate("--lr", self.lr)?;
-        flags::counts(&[("--epochs", self.epochs)])?;
-        ensure!(
-            self.minibatch >= 2,
-            "--minibatch must be at least 2: the responses of a step are compared with each other"
-        );
-        Ok(())
+        flags::counts(&[("--epochs", self.epochs)])
     }
 
     fn kto(&self) -> Kto {

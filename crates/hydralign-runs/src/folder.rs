@@ -232,10 +232,13 @@ fn lock(path: &Path) -> Result<File, RunError> {
 fn with_a_name(path: PathBuf) -> Result<PathBuf, RunError> {
     let plain: PathBuf = path.components().collect();
     if plain.file_name().is_some() {
-        return followed(plain, 40);
+        return followed(plain, MOST_LINKS);
     }
     fs::canonicalize(&path).map_err(RunError::io("find", &path))
 }
+
+/// Links that are followed, as many as the system follows.
+const MOST_LINKS: usize = 40;
 
 /// Where links lead to in the end, also where nothing is yet.
 fn followed(path: PathBuf, links: usize) -> Result<PathBuf, RunError> {
@@ -325,6 +328,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 /// Writes a folder so that its path holds the old content or the new, and never a part.
 ///
 /// `build` fills `name.partial`, beside it, which takes the name when all its files have reached the disk.
+/// Behind a link, it is the folder that the link leads to, and the link stays.
 /// A folder that is there is set aside as `name.previous` for the moment between two renames;
 /// [`RunFolder::create`] with [`Overwrite::Continue`] brings it back if the power fails there.
 ///
@@ -334,6 +338,7 @@ pub fn write_dir_atomic<E: From<RunError>>(
     path: &Path,
     build: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
+    let path = &followed(path.to_owned(), MOST_LINKS)?;
     let partial = beside(path, PARTIAL);
     remove(&partial)?;
     fs::create_dir_all(&partial).map_err(RunError::io("create", &partial))?;

@@ -290,6 +290,13 @@ fn the_folder_behind_a_link_is_replaced() {
         assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
         assert_eq!(model(&at("link")), text);
     }
+    fs::create_dir(at("disk/m")).unwrap();
+    symlink("disk/m", at("model")).unwrap();
+    write_dir_atomic(&at("model"), |dir| write_atomic(&dir.join("w"), b"x")).unwrap();
+    assert!(fs::symlink_metadata(at("model")).unwrap().is_symlink());
+    assert_eq!(names(&at("disk/m")), ["w"]);
+    fs::remove_dir_all(at("disk/m")).unwrap();
+    fs::remove_file(at("model")).unwrap();
     assert_eq!(names(root.path()), ["disk", "link", "second"]);
     assert_eq!(names(&at("disk")), ["r"]);
     symlink("circle", at("circle")).unwrap();
