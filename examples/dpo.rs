@@ -5,19 +5,22 @@
 //! cargo run --release --example dpo
 //! cargo run --release --example dpo -- --loss ipo --beta 1
 //! cargo run --release --example dpo -- --model DIR --preferences FILE.jsonl --out DIR
+//! cargo run --release --example dpo -- --resume DIR
 //! ```
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use hydralign::algorithms::{
-    Cpo, Epochs, Hinge, Ipo, Order as _, Orpo, SimPo, pair_batch, reference_logprobs, sequences_of,
-    train_minibatches, with_reference,
+    Cpo, Epochs, Hinge, Ipo, Orpo, SimPo, pair_batch, reference_logprobs, sequences_of,
+    with_reference,
 };
 use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Cached, Progress, Schedule, Steps, stop_on_ctrl_c};
+use hydralign::runs::{Cached, Schedule, stop_on_ctrl_c};
+use hydralign::train::Supervised;
 use hydralign_examples::flags;
+use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
 use serde::Serialize;
@@ -28,6 +31,9 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    resume: ResumeArgs,
     /// The loss of a pair.
     #[arg(long, value_enum, default_value = "dpo")]
     loss: LossName,
@@ -121,6 +127,7 @@ impl Args {
         );
         self.check_effects()?;
         flags::rate("--lr", self.lr)?;
+        self.resume.check()?;
         flags::counts(&[("--epochs", self.epochs), ("--minibatch", self.minibatch)])
     }
 
@@ -165,37 +172,26 @@ fn main() -> Result<()> {
     args.fill();
     args.check()?;
     retain_freed_memory();
-    let setup = args.common.open("dpo", &stop_on_ctrl_c()?)?;
+    let mut setup = args.common.open("dpo", &stop_on_ctrl_c()?)?;
+    args.resume.find(&mut setup.place);
     setup.pairs()?;
     let folder = setup.begin(&args)?;
     let objective = args.objective();
-    let (pairs, mut learner) =
+    let (pairs, learner) =
         setup.prepare(&folder, || start(&setup, objective.loss.needs_reference()))?;
     let Args { epochs, minibatch, .. } = args;
-    let epochs = Epochs { items: pairs.len(), minibatch, epochs, seed: setup.seed };
-    let schedule = Schedule::linear(args.lr);
-    let mut progress = Progress::stderr(&["preference_loss", "accuracy", "margin"], 10);
-    let mut done = 0;
-    let ended = train_minibatches(
-        &mut learner,
-        &objective,
-        &epochs,
-        |step| schedule.lr(step, epochs.steps()),
-        |items| {
+    let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
+    let recipe = Supervised {
+        objective,
+        order: Epochs { items: pairs.len(), minibatch, epochs, seed: setup.seed },
+        lr: Schedule::linear(args.lr),
+        batch: |_: &ModelBank, items: &[usize]| {
             let picked: Vec<Pair> = items.iter().map(|&i| pairs[i].clone()).collect();
-            pair_batch(&picked, setup.passes.micro_batch.unwrap_or(MICRO_BATCH), &setup.device)
+            Ok(pair_batch(&picked, micro_batch, &setup.device)?)
         },
-        |step, report| {
-            done = step;
-            let values = report.stats.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
-            let (stage, steps) = ("dpo".to_owned(), epochs.steps());
-            progress.stats(&Stats { stage, step, steps, values });
-            !setup.stop.is_stopped()
-        },
-    );
-    progress.finish();
-    let progress = Steps { done, steps: epochs.steps(), begun: false };
-    setup.finish(folder, learner.model(), progress, ended.map_err(Into::into))
+    };
+    let shown = ["preference_loss", "accuracy", "margin"];
+    setup.train("dpo", (folder, &args.resume), &recipe, learner, &shown)
 }
 
 /// What there is to learn from, and who learns.

@@ -1,6 +1,7 @@
 //! Flags that may also stand in a file: `--config FILE` of the short recipes.
 
 use crate::note;
+use crate::resume::resumed;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use clap::parser::ValueSource;
@@ -17,7 +18,9 @@ use std::path::{Path, PathBuf};
 pub fn parse<A: Parser>() -> Result<A> {
     let given: Vec<OsString> = std::env::args_os().collect();
     let matches = A::command().ignore_errors(true).get_matches_from(&given);
-    let Some(path) = matches.get_one::<PathBuf>("config") else { return Ok(A::parse()) };
+    let resumed = resumed::<A>(&given)?;
+    let config = resumed.as_ref().map(|(_, config)| config);
+    let Some(path) = config.or_else(|| matches.get_one("config")) else { return Ok(A::parse()) };
     let config = RunConfig::load(path, &toml::Table::new())?;
     let known = A::command();
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);

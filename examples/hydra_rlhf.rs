@@ -159,7 +159,7 @@ impl Args {
         Place {
             out: self.out.clone(),
             default: PathBuf::from(format!("runs/{}-{}", recipe.placement, recipe.seed)),
-            overwrite: self.overwrite,
+            existing: existing(self.overwrite),
             repeatable: self.model.is_none(),
         }
     }

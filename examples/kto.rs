@@ -3,19 +3,21 @@
 //! ```text
 //! cargo run --release --example kto
 //! cargo run --release --example kto -- --model DIR --labels FILE.jsonl --out DIR
+//! cargo run --release --example kto -- --resume DIR
 //! ```
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use hydralign::algorithms::{
-    ComparedEpochs, Epochs, Kto, KtoExample, Order as _, kto_baseline, kto_batch,
-    reference_logprobs,
+    ComparedEpochs, Epochs, Kto, KtoExample, kto_baseline, kto_batch, reference_logprobs,
 };
 use hydralign::data::{ChatTemplate, Reader};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Schedule, Steps, stop_on_ctrl_c};
+use hydralign::runs::{Schedule, stop_on_ctrl_c};
+use hydralign::train::Supervised;
 use hydralign_examples::data::input;
+use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
 use hydralign_examples::{flags, note};
@@ -28,6 +30,9 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    resume: ResumeArgs,
     /// Labelled responses, one {"prompt": …, "completion": …, "label": true} a line, or Parquet
     /// [default: the shipped task's pairs, taken apart].
     #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "preferences")]
@@ -63,22 +68,34 @@ fn main() -> Result<()> {
     args.check()?;
     retain_freed_memory();
     let mut setup = args.common.open("kto", &stop_on_ctrl_c()?)?;
+    args.resume.find(&mut setup.place);
     if let Some(path) = &args.labels {
         setup.inputs.insert("labels".into(), input(&path.display().to_string())?);
     }
     let labelled = args.labelled(&mut setup)?;
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
-    let epochs = ComparedEpochs::new(epochs).context("--minibatch")?;
+    let order = ComparedEpochs::new(epochs).context("--minibatch")?;
     let folder = setup.begin(&args)?;
-    let (examples, mut learner) = setup.prepare(&folder, || {
+    let (examples, learner) = setup.prepare(&folder, || {
         let examples = with_references(&setup, labelled)?;
         args.tell_balance(&examples);
         Ok((examples, start(&setup)?))
     })?;
-    let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
-    let ended = args.learn(&setup, &mut learner, &examples, &epochs, &mut progress.done);
-    setup.finish(folder, learner.model(), progress, ended)
+    let context = learner.model().context();
+    let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
+    let recipe = Supervised {
+        objective: args.kto(),
+        order,
+        lr: Schedule::linear(args.lr),
+        batch: |model: &ModelBank, items: &[usize]| {
+            let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
+            let baseline = kto_baseline(model, &part, context, setup.passes.rows())?;
+            Ok(kto_batch(&part, baseline, micro_batch, &setup.device)?)
+        },
+    };
+    let shown = ["loss", "kto_baseline", "margin"];
+    setup.train("kto", (folder, &args.resume), &recipe, learner, &shown)
 }
 
 /// Who learns, beside the reference.
@@ -95,6 +112,7 @@ impl Args {
     fn check(&self) -> Result<()> {
         self.kto().validate()?;
         flags::rate("--lr", self.lr)?;
+        self.resume.check()?;
         flags::counts(&[("--epochs", self.epochs)])
     }
 
@@ -117,35 +135,6 @@ impl Args {
                 balance.ratio
             ));
         }
-    }
-
-    /// The steps; `done` counts them.
-    fn learn(
-        &self,
-        setup: &Setup,
-        learner: &mut Learner<ModelBank>,
-        examples: &[KtoExample],
-        epochs: &ComparedEpochs,
-        done: &mut usize,
-    ) -> Result<()> {
-        let (kto, context) = (self.kto(), learner.model().context());
-        let schedule = Schedule::linear(self.lr);
-        for (step, items) in epochs.minibatches().enumerate() {
-            if setup.stop.is_stopped() {
-                break;
-            }
-            *done = step;
-            let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
-            let baseline = kto_baseline(learner.model(), &part, context, setup.passes.rows())?;
-            let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
-            let batches = kto_batch(&part, baseline, micro_batch, &setup.device)?;
-            let report = learner.step(&kto, &batches, schedule.lr(step + 1, epochs.steps()))?;
-            if (step + 1) % 20 == 0 {
-                say!("step {}: loss {:.4}, baseline {baseline:.3}", step + 1, report.loss);
-            }
-            *done = step + 1;
-        }
-        Ok(())
     }
 
     /// The labelled responses.

@@ -15,6 +15,7 @@ pub mod model;
 pub mod output;
 pub mod recipe;
 pub mod report;
+pub mod resume;
 pub mod reward;
 pub mod rows;
 pub mod setup;

@@ -234,7 +234,7 @@ impl CommonArgs {
         Place {
             out: self.out.clone(),
             default: PathBuf::from(format!("runs/{name}-{}", self.seed)),
-            overwrite: self.overwrite,
+            existing: existing(self.overwrite),
             repeatable: self.model.is_none(),
         }
     }
@@ -558,6 +558,11 @@ impl Setup {
     }
 }
 
+/// What becomes of an earlier result, by `--overwrite`.
+pub fn existing(overwrite: bool) -> Overwrite {
+    if overwrite { Overwrite::Replace } else { Overwrite::Refuse }
+}
+
 /// What a run ends with that was stopped before its first step.
 pub fn nothing_learnt() -> anyhow::Error {
     RunError::NothingLearnt { why: "stopped".into() }.into()
@@ -571,7 +576,7 @@ pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFo
     let read: Vec<&str> = config.inputs.values().map(|input| input.path.as_str()).collect();
     place.begin(config, &find_files(&read)?).map_err(|error| match error {
         RunError::NotEmpty { .. } => anyhow!(
-            "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete"
+            "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete, --resume DIR goes on with a run that has checkpoints"
         ),
         RunError::InputInFolder { .. }
         | RunError::NotARunFolder { .. }

@@ -75,6 +75,30 @@ impl<T: Serialize> RunConfig<T> {
         Ok(text)
     }
 
+    /// Holds the configuration against one that was saved: a run goes on as itself or not at all.
+    ///
+    /// # Errors
+    /// [`RunError::AnotherRun`] names the keys that differ, those of inputs too; [`RunError::Io`] if there is
+    /// no file; as [`RunConfig::to_toml`].
+    pub fn check_same(&self, path: &Path) -> Result<(), RunError> {
+        let there = fs::read_to_string(path).map_err(RunError::io("read", path))?;
+        let here = self.to_toml(path)?;
+        if here == there {
+            return Ok(());
+        }
+        let table = |text: &str| toml::from_str::<Table>(text).unwrap_or_default();
+        let (here, there) = (leaves(&table(&here)), leaves(&table(&there)));
+        let differs = |key: &&String| here.get(*key) != there.get(*key);
+        let mut keys: Vec<String> =
+            here.keys().chain(there.keys()).filter(differs).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        match keys.is_empty() {
+            true => Ok(()), // written otherwise, and the same
+            false => Err(RunError::AnotherRun { path: path.to_owned(), keys }),
+        }
+    }
+
     /// Writes the configuration that a run really uses beside its results.
     ///
     /// # Errors
@@ -82,6 +106,23 @@ impl<T: Serialize> RunConfig<T> {
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         write_atomic(path, self.to_toml(path)?.as_bytes())
     }
+}
+
+/// The values of a table that are no tables, by their dotted keys.
+fn leaves(table: &Table) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                let below = leaves(inner).into_iter();
+                all.extend(below.map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            value => {
+                all.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    all
 }
 
 /// Where an integer stands that TOML cannot hold, and its dotted key.

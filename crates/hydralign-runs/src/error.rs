@@ -47,6 +47,14 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run cannot go on as another one.
+    #[error("`{}` is of another run, which differs in {}", path.display(), keys.join(", "))]
+    AnotherRun {
+        /// The settings that were saved.
+        path: PathBuf,
+        /// The keys that differ.
+        keys: Vec<String>,
+    },
     /// Two runs cannot share a folder.
     #[error("another run is writing to `{}`", path.display())]
     Busy {

@@ -12,6 +12,8 @@ const MARKER: &str = ".hydralign-run";
 const BEGUN: &str = "begun\n";
 /// In the marker of a folder that holds a result.
 const KEPT: &str = "kept\n";
+/// Name of the folder of a run's checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
 /// Ends the name of what is still being written.
 const PARTIAL: &str = "partial";
 /// Ends the name of a folder that is being replaced.
@@ -281,6 +283,7 @@ fn state(path: &Path) -> Result<State, RunError> {
     let marker = path.join(MARKER);
     let others = entries(path)?.iter().any(|entry| *entry != marker);
     Ok(match fs::read_to_string(&marker) {
+        Ok(text) if text == BEGUN && path.join(CHECKPOINTS).exists() => State::Held,
         Ok(text) if text == BEGUN || !others => State::Free,
         Ok(_) => State::Held,
         Err(_) if others => State::Foreign,

@@ -32,7 +32,7 @@ mod timeline;
 pub use cache::{Cached, NumberCache};
 pub use config::RunConfig;
 pub use error::RunError;
-pub use folder::{Overwrite, RunFolder, write_atomic, write_dir_atomic};
+pub use folder::{CHECKPOINTS, Overwrite, RunFolder, write_atomic, write_dir_atomic};
 pub use inputs::{Input, Inputs};
 pub use keep::{Kept, Steps, keep, keep_in};
 pub use ledger::Ledger;

@@ -13,8 +13,8 @@ pub struct Place {
     pub out: Option<PathBuf>,
     /// The folder if none was named.
     pub default: PathBuf,
-    /// An earlier result may be replaced.
-    pub overwrite: bool,
+    /// What becomes of a run that is there.
+    pub existing: Overwrite,
     /// The result follows from the settings alone. Without a named folder, the same run replaces its own
     /// result, and another one goes to the next free number.
     pub repeatable: bool,
@@ -30,27 +30,28 @@ impl Place {
     /// learns from.
     ///
     /// # Errors
-    /// [`RunError::InputInFolder`] if one of them lies in the folder; as [`RunFolder::create`]. Nothing was
-    /// computed before.
+    /// [`RunError::InputInFolder`] if one of them lies in the folder; [`RunError::AnotherRun`] if a run that shall
+    /// go on has other settings; as [`RunFolder::create`]. Nothing was computed before.
     pub fn begin<T: Serialize>(
         &self,
         config: &RunConfig<T>,
         read: &[PathBuf],
     ) -> Result<RunFolder, RunError> {
         spare(self.folder(), read)?;
+        if self.existing == Overwrite::Continue {
+            config.check_same(&self.folder().join(CONFIG))?;
+            return RunFolder::create(self.folder(), Overwrite::Continue);
+        }
         config.to_toml(Path::new(CONFIG))?; // settings that cannot be written make no folder
         let folder = match &self.out {
-            None if self.repeatable && !self.overwrite => {
+            None if self.repeatable && self.existing == Overwrite::Refuse => {
                 let text = config.to_toml(Path::new(CONFIG))?;
                 let same = |path: &Path| {
                     std::fs::read_to_string(path.join(CONFIG)).is_ok_and(|there| there == text)
                 };
                 RunFolder::create_numbered(&self.default, same)?
             }
-            _ => {
-                let overwrite = if self.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
-                RunFolder::create(self.folder(), overwrite)?
-            }
+            _ => RunFolder::create(self.folder(), self.existing)?,
         };
         config.save(&folder.file(CONFIG))?;
         Ok(folder)

@@ -231,7 +231,8 @@ fn a_folder_says_how_its_run_ended() {
 
 fn place(out: &Path, overwrite: bool) -> Place {
     let out = Some(out.to_owned());
-    Place { out, default: "runs/x".into(), overwrite, repeatable: false }
+    let existing = if overwrite { Overwrite::Replace } else { Overwrite::Refuse };
+    Place { out, default: "runs/x".into(), existing, repeatable: false }
 }
 
 #[cfg(unix)]

@@ -19,7 +19,7 @@ const STEP: &str = "step-";
 
 /// Where a run is between two steps, and all that decides what follows.
 #[derive(Clone, Debug)]
-pub struct RunState {
+pub struct CheckpointState {
     /// Steps of the recipe that are done.
     pub step: usize,
     /// Weights, optimizer, optimizer steps.
@@ -28,7 +28,7 @@ pub struct RunState {
     pub recipe: toml::Table,
 }
 
-impl RunState {
+impl CheckpointState {
     /// Copies the state of a run.
     ///
     /// # Errors
@@ -98,20 +98,28 @@ impl Checkpoints {
         self.last == Some(step)
     }
 
+    /// The step of the newest; none if there is none.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn newest_step(&self) -> Result<Option<usize>, TrainError> {
+        Ok(steps_in(&self.folder)?.pop())
+    }
+
     /// Reads the newest; none if there is none.
     ///
     /// # Errors
     /// [`TrainError::Damaged`] with the file and what is wrong with it; [`TrainError::OtherRun`].
-    pub fn newest(&self) -> Result<Option<RunState>, TrainError> {
-        let steps = steps_in(&self.folder)?;
-        steps.last().map(|&step| read(&self.path(step), &self.run, step)).transpose()
+    pub fn newest(&self) -> Result<Option<CheckpointState>, TrainError> {
+        let step = self.newest_step()?;
+        step.map(|step| read(&self.path(step), &self.run, step)).transpose()
     }
 
     /// Writes a checkpoint, while the caller goes on; waits for the one before.
     ///
     /// # Errors
     /// What writing the one before has met.
-    pub fn write(&mut self, state: RunState) -> Result<(), TrainError> {
+    pub fn write(&mut self, state: CheckpointState) -> Result<(), TrainError> {
         self.wait()?;
         let (step, path, run) = (state.step, self.path(state.step), self.run.clone());
         let (folder, keep) = (self.folder.clone(), self.keep);
@@ -142,6 +150,14 @@ impl Checkpoints {
     fn path(&self, step: usize) -> PathBuf {
         self.folder.join(name(step))
     }
+}
+
+/// Names a run by its settings, inputs with fingerprints included, and by the version of this library, whose
+/// next one may take other steps.
+pub fn run_name(settings: &str) -> String {
+    let mut name = Fingerprint::new(concat!("run of hydralign ", env!("CARGO_PKG_VERSION")));
+    name.text(settings);
+    name.finish()
 }
 
 impl Drop for Checkpoints {
@@ -182,7 +198,7 @@ fn digest(bytes: &[u8]) -> String {
     fingerprint.finish()
 }
 
-fn write(dir: &Path, run: String, state: &RunState) -> Result<(), TrainError> {
+fn write(dir: &Path, run: String, state: &CheckpointState) -> Result<(), TrainError> {
     let mut files = BTreeMap::new();
     for (name, bytes) in [(WEIGHTS, &state.learner.weights), (OPTIMIZER, &state.learner.optimizer)]
     {
@@ -200,7 +216,7 @@ fn write(dir: &Path, run: String, state: &RunState) -> Result<(), TrainError> {
     fs::write(&path, text).map_err(io("write", &path))
 }
 
-fn read(dir: &Path, run: &str, step: usize) -> Result<RunState, TrainError> {
+fn read(dir: &Path, run: &str, step: usize) -> Result<CheckpointState, TrainError> {
     let manifest = read_manifest(&dir.join(MANIFEST), step)?;
     if manifest.run != run {
         return Err(TrainError::OtherRun { path: dir.to_owned() });
@@ -218,7 +234,7 @@ fn read(dir: &Path, run: &str, step: usize) -> Result<RunState, TrainError> {
         optimizer: file(OPTIMIZER)?,
         steps: manifest.optimizer_steps,
     };
-    Ok(RunState { step, learner, recipe: manifest.recipe })
+    Ok(CheckpointState { step, learner, recipe: manifest.recipe })
 }
 
 fn read_manifest(path: &Path, step: usize) -> Result<Manifest, TrainError> {

@@ -7,7 +7,7 @@ mod recipe;
 mod supervised;
 mod trainer;
 
-pub use checkpoint::{Checkpoints, RunState};
+pub use checkpoint::{CheckpointState, Checkpoints, run_name};
 pub use error::TrainError;
 pub use ppo::PpoRecipe;
 pub use recipe::{Context, Recipe, Stateless, Values};

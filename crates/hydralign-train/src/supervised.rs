@@ -1,6 +1,6 @@
 use crate::{Context, Recipe, Stateless, TrainError, Values};
 use hydralign_algorithms::{AlgorithmError, Learner, Order};
-use hydralign_core::{CoreError, Differentiable, Objective, Phase, TokenBatch};
+use hydralign_core::{Differentiable, Objective, Phase, TokenBatch};
 use hydralign_runs::Schedule;
 
 /// Learning from given data: supervised fine-tuning, reward models, preferences, weighted responses.
@@ -14,7 +14,8 @@ pub struct Supervised<O, R, B> {
     pub order: R,
     /// The learning rate of each step.
     pub lr: Schedule,
-    /// Makes the micro-batches of a minibatch from the indices of its rows.
+    /// Makes the micro-batches of a minibatch from the indices of its rows, and from the model where it must be
+    /// read first.
     pub batch: B,
 }
 
@@ -23,7 +24,7 @@ where
     M: Differentiable,
     O: Objective,
     R: Order,
-    B: Fn(&[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, CoreError>,
+    B: Fn(&M, &[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, AlgorithmError>,
 {
     type State = Stateless;
 
@@ -45,7 +46,8 @@ where
         context.observer.phase(Phase::Update);
         let rows = self.order.minibatch(step - 1);
         let lr = self.lr.lr(step, self.order.steps());
-        let report = learner.step(&self.objective, &(self.batch)(&rows)?, lr)?;
+        let batches = (self.batch)(learner.model(), &rows)?;
+        let report = learner.step(&self.objective, &batches, lr)?;
         let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
         let shared = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
         Ok(own.chain(shared.map(|(name, value)| (name.to_owned(), value))).collect())

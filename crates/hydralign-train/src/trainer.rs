@@ -1,4 +1,4 @@
-use crate::{Checkpoints, Context, Recipe, RunState, TrainError};
+use crate::{Checkpoints, Context, Recipe, CheckpointState, TrainError};
 use hydralign_algorithms::Learner;
 use hydralign_core::{Differentiable, Observer, Stats};
 use hydralign_runs::{Steps, StopFlag};
@@ -51,7 +51,7 @@ impl Trainer<'_> {
         if let Some(checkpoints) = &mut self.checkpoints {
             let due = ended.is_ok() && progress.done > 0 && !checkpoints.holds(progress.done);
             let saved = match due {
-                true => RunState::of(progress.done, &learner, &state)
+                true => CheckpointState::of(progress.done, &learner, &state)
                     .and_then(|state| checkpoints.write(state)),
                 false => Ok(()),
             };
@@ -97,7 +97,7 @@ impl Trainer<'_> {
         observer.stats(&Stats { stage, step, steps: progress.steps, values });
         match &mut self.checkpoints {
             Some(checkpoints) if checkpoints.due(step) => {
-                checkpoints.write(RunState::of(step, learner, state)?)
+                checkpoints.write(CheckpointState::of(step, learner, state)?)
             }
             _ => Ok(()),
         }

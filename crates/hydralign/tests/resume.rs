@@ -109,9 +109,9 @@ fn supervised_runs_go_on_bit_for_bit() {
         objective: Nll,
         order: epochs,
         lr: Schedule::linear(0.02),
-        batch: |items: &[usize]| {
+        batch: |_: &ModelBank, items: &[usize]| {
             let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            nll_batch(&chosen, 2, &device)
+            Ok(nll_batch(&chosen, 2, &device)?)
         },
     };
     assert_resumes(&sft, &Placement::sft());
@@ -121,9 +121,9 @@ fn supervised_runs_go_on_bit_for_bit() {
         objective: HydraSft::default(),
         order: epochs,
         lr: Schedule::constant(0.02),
-        batch: |items: &[usize]| {
+        batch: |_: &ModelBank, items: &[usize]| {
             let pairs: Vec<_> = items.iter().map(|&i| (rows[i].clone(), worse.clone())).collect();
-            preference_batch(&pairs, 2, &device)
+            Ok(preference_batch(&pairs, 2, &device)?)
         },
     };
     assert_resumes(&joint, &Placement::hydra_sft());
@@ -197,9 +197,9 @@ fn written(folder: &Path) -> LearnerRecord {
         objective: Nll,
         order: Epochs { items: rows.len(), minibatch: 3, epochs: 1, seed: 5 },
         lr: Schedule::constant(0.02),
-        batch: |items: &[usize]| {
+        batch: |_: &ModelBank, items: &[usize]| {
             let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            nll_batch(&chosen, 2, &device)
+            Ok(nll_batch(&chosen, 2, &device)?)
         },
     };
     let placement = Placement::sft().with_adapter("own");
