@@ -94,7 +94,7 @@ fn main() -> Result<()> {
             Ok(kto_batch(&part, baseline, micro_batch, &setup.device)?)
         },
     };
-    let shown = ["loss", "kto_baseline", "margin"];
+    let shown = ["kto_loss", "desirable_reward", "undesirable_reward"];
     setup.train("kto", (folder, &args.resume), &recipe, learner, &shown)
 }
 

@@ -106,7 +106,8 @@ impl Setup {
         let mut progress = Progress::stderr(shown, 10);
         let mut observers = Observers(vec![&mut metrics, &mut progress]);
         let trainer = Trainer { stage, stop: &self.stop, checkpoints: Some(checkpoints) };
-        let trained = self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
+        let trained =
+            self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
         observers.phase(Phase::Report);
         drop(observers);
         progress.finish();

@@ -1,4 +1,4 @@
-use crate::{Checkpoints, Context, Recipe, CheckpointState, TrainError};
+use crate::{CheckpointState, Checkpoints, Context, Recipe, TrainError};
 use hydralign_algorithms::Learner;
 use hydralign_core::{Differentiable, Observer, Stats};
 use hydralign_runs::{Steps, StopFlag};

@@ -1,0 +1,149 @@
+//! Runs that are killed at random moments and go on end with the bits of runs that are not.
+#![cfg(unix)]
+
+mod common;
+
+use burn_pack::Reader;
+use common::{fault, good, run};
+use hydralign::core::random::splitmix64;
+use hydralign::runs::{MetricsLine, read_metrics};
+use hydralign_examples::base_model_dir;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A method and its flags; few rows, and a checkpoint after every second step.
+const METHODS: [(&str, &str); 2] = [
+    ("dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
+    ("kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+];
+
+/// Runs that are killed, of each method: `HYDRALIGN_KILLS` sets another number.
+fn kills() -> u64 {
+    let set = std::env::var("HYDRALIGN_KILLS").ok();
+    set.map_or(3, |number| number.parse().expect("HYDRALIGN_KILLS is a number"))
+}
+
+fn args(flags: &str) -> Vec<String> {
+    let model = base_model_dir().display().to_string();
+    let own = format!("{flags} --checkpoint-every 2 --out OUT");
+    ["--model".to_owned(), model].into_iter().chain(own.split(' ').map(str::to_owned)).collect()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/inputs/runs/pairs40.jsonl");
+    fs::copy(pairs, folder.path().join("pairs.jsonl")).unwrap();
+    folder
+}
+
+/// What is to be the same: the model's file, the tensors of the last checkpoint, and the metrics but for the
+/// time and the memory that they took.
+#[derive(PartialEq)]
+struct Outcome {
+    model: Vec<u8>,
+    state: Vec<Vec<u8>>,
+    metrics: Vec<(String, usize, Vec<(String, Option<f64>)>)>,
+}
+
+fn outcome(folder: &Path) -> Outcome {
+    let out = folder.join("OUT");
+    let mut checkpoints: Vec<_> =
+        fs::read_dir(out.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    checkpoints.sort();
+    let tensors = |name: &str| -> Vec<Vec<u8>> {
+        let reader = Reader::from_file(checkpoints.last().unwrap().join(name)).unwrap();
+        let tensors = reader.into_tensors().unwrap().into_iter();
+        tensors.map(|t| t.into_parts().unwrap().4.to_vec()).collect()
+    };
+    // Their names hold numbers that each process draws for itself.
+    let mut state = [tensors("weights.bpk"), tensors("optimizer.bpk")].concat();
+    state.sort();
+    let part = |line: MetricsLine| (line.stage, line.step, line.values);
+    let metrics = read_metrics(&out.join("metrics.jsonl")).unwrap().into_iter().map(part).collect();
+    Outcome { model: fs::read(out.join("model/model.safetensors")).unwrap(), state, metrics }
+}
+
+/// The arguments that begin the run, or go on with it.
+fn next(folder: &Path, begin: &[String]) -> Vec<String> {
+    match folder.join("OUT/config.toml").exists() {
+        true => vec!["--resume".into(), "OUT".into()],
+        false => begin.to_vec(),
+    }
+}
+
+fn killed_after(folder: &Path, name: &str, args: &[String], wait: Duration) {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name("examples").join(name);
+    let mut command = Command::new(program);
+    command.args(args).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    std::thread::sleep(wait);
+    let _ = child.kill(); // it may have ended
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_bit_for_bit() {
+    for (number, (name, flags)) in METHODS.into_iter().enumerate() {
+        let begin = args(flags);
+        let texts: Vec<&str> = begin.iter().map(String::as_str).collect();
+        let whole = folder();
+        let began = Instant::now();
+        good(&run(whole.path(), name, &texts));
+        let seconds = began.elapsed().as_secs_f64();
+        let expected = outcome(whole.path());
+        assert!(expected.metrics.len() >= 5, "{name}: {} steps", expected.metrics.len());
+        let mut cut = 0;
+        for turn in 0..kills() {
+            let one = folder();
+            // Every third run is killed three times.
+            for again in 0..if turn % 3 == 2 { 3 } else { 1 } {
+                let random = splitmix64(turn, (10 * number + again) as u64) % 1000;
+                let wait = Duration::from_secs_f64(seconds * random as f64 / 1000.0);
+                killed_after(one.path(), name, &next(one.path(), &begin), wait);
+            }
+            cut += usize::from(one.path().join("OUT/checkpoints").exists());
+            let rest = next(one.path(), &begin);
+            let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+            good(&run(one.path(), name, &rest));
+            let same = outcome(one.path()) == expected;
+            assert!(same, "{name}: run {turn} is another after it was killed");
+        }
+        println!("{name}: {} runs killed, {cut} after a checkpoint, all alike", kills());
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_settings_and_files_or_not_at_all() {
+    let folder = folder();
+    let begin = args("--preferences pairs.jsonl --minibatch 8 --max-new-tokens 4");
+    let begin: Vec<&str> = begin.iter().map(String::as_str).collect();
+    good(&run(folder.path(), "dpo", &begin));
+    let refused = |args: &[&str]| fault(&run(folder.path(), "dpo", args));
+    let said = refused(&["--resume", "OUT", "--lr", "1e-3"]);
+    assert!(said.contains("leave --lr out"), "{said}");
+    let said = refused(&["--resume", "nowhere"]);
+    assert!(said.contains("nowhere") && said.contains("config.toml"), "{said}");
+    let said = refused(&begin);
+    assert!(said.contains("--resume"), "{said}");
+    // What is complete stays what it is.
+    let before = outcome(folder.path());
+    let said = good(&run(folder.path(), "dpo", &["--resume", "OUT"]));
+    assert!(said.contains("goes on after step 5"), "{said}");
+    assert!(outcome(folder.path()) == before);
+    let pairs = folder.path().join("pairs.jsonl");
+    let text = fs::read_to_string(&pairs).unwrap();
+    fs::write(&pairs, text.replacen("a", "o", 1)).unwrap();
+    let said = refused(&["--resume", "OUT"]);
+    assert!(said.contains("inputs.preferences.fingerprint"), "{said}");
+    fs::write(&pairs, text).unwrap();
+    let weights = folder.path().join("OUT/checkpoints/step-00000005/weights.bpk");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let said = refused(&["--resume", "OUT"]);
+    assert!(said.contains("weights.bpk") && said.contains("not what was written"), "{said}");
+}
