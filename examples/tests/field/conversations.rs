@@ -7,7 +7,7 @@ use std::fs;
 
 /// The sums of the reference's log-probabilities that a run of `dpo` left.
 pub(crate) fn sums(folder: &Sandbox) -> Vec<f64> {
-    let dir = fs::read_dir(folder.path().join("runs/references")).unwrap();
+    let dir = fs::read_dir(folder.path().join("references")).unwrap();
     let file =
         dir.map(|entry| entry.unwrap().path()).find(|p| p.extension() == Some("json".as_ref()));
     let text = fs::read_to_string(file.expect("reference log-probabilities")).unwrap();
@@ -159,7 +159,7 @@ fn an_answer_has_the_tokens_of_the_whole_text() {
     folder.write("pair.jsonl", r#"{"prompt": "hi the", "completion": " Paris an"}"#);
     folder.write("text.jsonl", r#"{"text": "hi the Paris an"}"#);
     let tokens = |file: &str| {
-        folder.good("score", &format!("--model model --input {file} --out out.jsonl"));
+        folder.good("score", &format!("--model model --input {file} --out out.jsonl --overwrite"));
         let line: Value = serde_json::from_str(&folder.read("out.jsonl")).unwrap();
         line["tokens"].clone()
     };

@@ -318,8 +318,8 @@ fn runs_11_numbers_that_are_not_finite() {
     for model in ["OUT2/model", "OUT3/model"] {
         sandbox.good("generate", &format!("--model {model} --prompt Guest --max-new-tokens 4"));
         sandbox.write("text.jsonl", "{\"text\": \"Guest Mira is sad.\"}\n");
-        let said =
-            sandbox.good("score", &format!("--model {model} --input text.jsonl --out scores"));
+        let said = sandbox
+            .good("score", &format!("--model {model} --input text.jsonl --out scores --overwrite"));
         let finite = perplexity(&said).is_finite();
         equal("runs/11", &format!("the largest rate: {model} gives numbers"), true, finite);
     }

@@ -17,7 +17,7 @@ fn model(inputs: &[&str]) -> Sandbox {
 
 /// The tokens that `score` gives `hi the answer`.
 fn scored(folder: &Sandbox) -> Vec<u64> {
-    folder.good("score", "--model base --input text.jsonl --out out.jsonl");
+    folder.good("score", "--model base --input text.jsonl --out out.jsonl --overwrite");
     let line: Value =
         serde_json::from_str(folder.read("out.jsonl").lines().next().unwrap()).unwrap();
     line["tokens"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap()).collect()
@@ -26,7 +26,7 @@ fn scored(folder: &Sandbox) -> Vec<u64> {
 /// What greedy generation gives from `hi`.
 fn generated(folder: &Sandbox) -> Vec<u64> {
     folder.write("prompts.jsonl", "{\"prompt\": \"hi\"}\n");
-    let args = "--model base --input prompts.jsonl --greedy --max-new-tokens 24 --out out.jsonl";
+    let args = "--model base --input prompts.jsonl --greedy --max-new-tokens 24 --out out.jsonl --overwrite";
     folder.good("generate", args);
     let line: Value =
         serde_json::from_str(folder.read("out.jsonl").lines().next().unwrap()).unwrap();
