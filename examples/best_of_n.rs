@@ -40,13 +40,14 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    let args: Args = flags::parse()?;
+    let mut args: Args = flags::parse()?;
     let given = [("--preferences", args.common.preferences.is_some())];
     flags::unused(&given, "best_of_n, which learns from prompts")?;
     let steps = [("--micro-batch", args.common.passes.micro_batch.is_some())];
     flags::unused(&steps[..usize::from(!args.train)], "no --train")?;
     flags::rate("--lr", args.lr)?;
     flags::counts(&[("--n", args.n), ("--train-prompts", args.train_prompts)])?;
+    args.common.fill(args.train.then_some(MICRO_BATCH));
     retain_freed_memory();
     let setup = args.common.open("best_of_n", &stop_on_ctrl_c()?)?;
     setup.reward()?;
@@ -56,11 +57,13 @@ fn main() -> Result<()> {
     }
     let prompts = setup.prompts_of(0, args.train_prompts)?;
     let folder = setup.begin(&args)?;
-    measure(&args, &setup, &policy)?;
-    let rows = match best_responses(&setup, &policy, &prompts, args.n) {
-        Err(_) if setup.stop.is_stopped() => Vec::new(),
-        rows => rows?.1,
-    };
+    let rows = setup.prepare(&folder, || {
+        measure(&args, &setup, &policy)?;
+        match best_responses(&setup, &policy, &prompts, args.n) {
+            Err(_) if setup.stop.is_stopped() => Ok(Vec::new()),
+            rows => Ok(rows?.1),
+        }
+    })?;
     drop(policy);
     let placement = Placement::policy("raft", false, false);
     let start = Start::joint(&setup.policy);
@@ -74,6 +77,8 @@ fn main() -> Result<()> {
 
 /// Responses of an optimizer step.
 const MINIBATCH: usize = 32;
+/// Rows that are differentiated at a time, unless a flag says otherwise.
+const MICRO_BATCH: usize = 32;
 
 impl Args {
     fn learn(
@@ -86,7 +91,7 @@ impl Args {
             if setup.stop.is_stopped() {
                 break;
             }
-            let micro_batch = setup.passes.micro_batch.unwrap_or(32);
+            let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
             learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, self.lr)?;
         }
         Ok(())

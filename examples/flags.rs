@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::parser::ValueSource;
 use hydralign::runs::{Inputs, RunConfig, Schedule};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The program's flags, with those of a configuration file for what the command line leaves open: a key is
 /// the name of a flag, and the table `inputs` gives the flags that name files.

@@ -27,7 +27,7 @@ use hydralign_examples::evaluate::{Judged, judge, mean_score};
 use hydralign_examples::recipe::Recipe;
 use hydralign_examples::rows::{BadRow, Truncate};
 use hydralign_examples::say;
-use hydralign_examples::setup::begin;
+use hydralign_examples::setup::{begin, existing};
 use hydralign_examples::stages::{Stages, Trained, is_numerical, placement_for};
 use hydralign_examples::{base_model_dir, device, flags, memory, note, report};
 use std::path::{Path, PathBuf};

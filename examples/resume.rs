@@ -2,7 +2,7 @@
 
 use crate::say;
 use crate::setup::Setup;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use clap::parser::ValueSource;
 use hydralign::core::{Observers, Phase};
@@ -70,11 +70,12 @@ pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<(PathBuf, PathBuf
     let matches = command.ignore_errors(true).get_matches_from(given);
     let Some(dir) = matches.get_one::<PathBuf>("resume") else { return Ok(None) };
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let other = matches.ids().map(|id| id.as_str()).find(|id| *id != "resume" && typed(id));
     let config = dir.join("config.toml");
-    if let Some(other) = other.filter(|id| A::command().get_arguments().any(|a| a.get_id() == id)) {
+    let known = A::command();
+    let mut flags = known.get_arguments().map(|a| a.get_id().as_str());
+    if let Some(other) = flags.find(|id| *id != "resume" && typed(id)) {
         let (flag, config) = (other.replace('_', "-"), config.display());
-        anyhow::bail!("--resume goes on with the settings of {config}: leave --{flag} out");
+        bail!("--resume goes on with the settings of {config}: leave --{flag} out");
     }
     ensure!(config.is_file(), "--resume {}: there is no config.toml in it", dir.display());
     Ok(Some((dir.clone(), config)))

@@ -22,8 +22,8 @@ use hydralign::prelude::*;
 use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{
-    Inputs, Kept, NumberCache, Place, RunConfig, RunError, RunFolder, RunStatus, Steps, StopFlag,
-    keep, mean,
+    Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError, RunFolder, RunStatus, Steps,
+    StopFlag, keep, mean,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};

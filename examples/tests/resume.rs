@@ -108,8 +108,11 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             let rest = next(one.path(), &begin);
             let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
             good(&run(one.path(), name, &rest));
-            let same = outcome(one.path()) == expected;
-            assert!(same, "{name}: run {turn} is another after it was killed");
+            let got = outcome(one.path());
+            let what = format!("{name}, run {turn}");
+            assert_eq!(got.metrics, expected.metrics, "{what}");
+            assert!(got.state == expected.state, "{what}: another state after it was killed");
+            assert!(got.model == expected.model, "{what}: another model after it was killed");
         }
         println!("{name}: {} runs killed, {cut} after a checkpoint, all alike", kills());
     }

@@ -73,14 +73,18 @@ impl MetricsFile {
     /// # Errors
     /// [`RunError::Io`], and [`RunError::Metrics`] as for [`read_metrics`].
     pub fn resume(path: &Path, keep: impl Fn(&MetricsLine) -> bool) -> Result<Self, RunError> {
-        let mut kept = read_metrics(path)?;
-        kept.retain(keep);
-        let mut bytes = Vec::new();
-        for line in &kept {
-            append_json(&mut bytes, line).map_err(RunError::io("write", path))?;
+        let text = fs::read(path).map_err(RunError::io("read", path))?;
+        let (mut bytes, mut last) = (Vec::new(), None);
+        for (line, raw) in lines(path, &text)? {
+            // As they were written: a number that is read and written again may change its last digit.
+            if keep(&line) {
+                bytes.extend_from_slice(raw.trim_ascii_end());
+                bytes.push(b'\n');
+                last = Some(line);
+            }
         }
         write_atomic(path, &bytes)?;
-        Self::append(path, kept.last().map_or(0.0, |line| line.seconds))
+        Self::append(path, last.map_or(0.0, |line| line.seconds))
     }
 
     fn append(path: &Path, earlier_seconds: f64) -> Result<Self, RunError> {
@@ -164,10 +168,15 @@ impl Observer for MetricsFile {
 /// still not a metrics line.
 pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, RunError> {
     let text = fs::read(path).map_err(RunError::io("read", path))?;
+    Ok(lines(path, &text)?.into_iter().map(|(line, _)| line).collect())
+}
+
+/// The lines of a metrics file, each with its bytes.
+fn lines<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(MetricsLine, &'a [u8])>, RunError> {
     let mut lines = Vec::new();
     for (index, raw) in text.split_inclusive(|&b| b == b'\n').enumerate() {
         match serde_json::from_slice(raw) {
-            Ok(line) => lines.push(line),
+            Ok(line) => lines.push((line, raw)),
             Err(_) if !raw.ends_with(b"\n") => {}
             Err(reason) => {
                 return Err(RunError::Metrics { path: path.into(), line: index + 1, reason });

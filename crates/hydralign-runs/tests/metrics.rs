@@ -167,6 +167,22 @@ fn a_line_tells_what_its_phases_held() {
     assert!(again[2].memory[0].start >= lines[1].seconds);
 }
 
+/// The number is one that serde_json reads with another last digit; the last line lost its end.
+#[test]
+fn lines_that_are_kept_stay_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let line = |step| {
+        format!(
+            r#"{{"stage":"dpo","step":{step},"steps":3,"seconds":1.5,"values":{{"reward":-1.1920928244535391e-8}},"phase_seconds":{{}}}}"#
+        )
+    };
+    let old = format!("{}\n{}", line(1), line(2));
+    fs::write(&path, &old).unwrap();
+    MetricsFile::resume(&path, |_| true).unwrap().finish().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{old}\n"));
+}
+
 #[test]
 fn a_file_without_memory_says_nothing_of_it() {
     let folder = tempfile::tempdir().unwrap();

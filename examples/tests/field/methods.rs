@@ -149,8 +149,18 @@ fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
 }
 
 /// Flags that say where things are or what to read.
-const PLACES: [&str; 9] =
-    ["model", "reward", "prompts", "preferences", "labels", "out", "overwrite", "config", "help"];
+const PLACES: [&str; 10] = [
+    "model",
+    "reward",
+    "prompts",
+    "preferences",
+    "labels",
+    "out",
+    "overwrite",
+    "config",
+    "resume",
+    "help",
+];
 /// Flags that are off unless they are given, and then have no value.
 const OFF: [&str; 4] = ["logprob-chunk", "segment-blocks", "target-kl", "reward-ending"];
 /// Values of flags that some methods do not have.

@@ -185,7 +185,7 @@ fn runs_02_other_recipes_save_on_a_stop() {
         (
             "kto",
             "--labels labels.jsonl --prompts prompts25.jsonl --epochs 100000 --minibatch 8",
-            "step 20",
+            "kto 10/",
         ),
         (
             "grpo",
