@@ -1,5 +1,6 @@
 //! Runs that are killed at random moments and go on end with the bits of runs that are not.
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "a long test tells how far it came")]
 
 mod common;
 
@@ -38,13 +39,16 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// Stage, step and values of a line.
+type Reported = (String, usize, Vec<(String, Option<f64>)>);
+
 /// What is to be the same: the model's file, the tensors of the last checkpoint, and the metrics but for the
 /// time and the memory that they took.
 #[derive(PartialEq)]
 struct Outcome {
     model: Vec<u8>,
     state: Vec<Vec<u8>>,
-    metrics: Vec<(String, usize, Vec<(String, Option<f64>)>)>,
+    metrics: Vec<Reported>,
 }
 
 fn outcome(folder: &Path) -> Outcome {
