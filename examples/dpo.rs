@@ -191,7 +191,7 @@ fn main() -> Result<()> {
         },
     };
     let shown = ["preference_loss", "accuracy", "margin"];
-    setup.train("dpo", (folder, &args.resume), &recipe, learner, &shown)
+    setup.train("dpo", (folder, &args.resume), &recipe, learner, (&shown, 10))
 }
 
 /// What there is to learn from, and who learns.

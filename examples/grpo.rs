@@ -4,21 +4,21 @@
 //! cargo run --release --example grpo
 //! cargo run --release --example grpo -- --method rloo --kl 0.1
 //! cargo run --release --example grpo -- --model DIR --reward DIR --prompts FILE.jsonl --out DIR
+//! cargo run --release --example grpo -- --resume DIR
 //! ```
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use hydralign::algorithms::{AlgorithmError, CreditRule, DynamicSampling, Surrogate, scores_of};
-use hydralign::core::random::sub_seed;
+use hydralign::algorithms::{CreditRule, Surrogate};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::rollout::sample_prompts;
-use hydralign::runs::{Schedule, Steps, stop_on_ctrl_c};
-use hydralign_examples::evaluate::respond;
+use hydralign::runs::{Schedule, stop_on_ctrl_c};
+use hydralign::train::{CriticFreeRecipe, Sampling};
 use hydralign_examples::flags;
+use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
-use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign_examples::setup::CommonArgs;
 use serde::Serialize;
 
 /// Aligns a policy by the scores of groups of its own responses.
@@ -27,6 +27,9 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    resume: ResumeArgs,
     /// The method.
     #[arg(long, value_enum, default_value = "grpo")]
     method: Name,
@@ -102,35 +105,6 @@ enum Name {
 const KL: f64 = 0.1;
 /// Rounds of dynamic sampling, unless a flag says otherwise.
 const ROUNDS: usize = 4;
-
-/// What an iteration learns from.
-#[derive(Default)]
-struct Groups {
-    /// Of each group, where no group was left out.
-    prompts: Vec<Vec<u32>>,
-    groups: Vec<Vec<Episode>>,
-    /// Group by group, where they were needed to choose.
-    scores: Option<Vec<f32>>,
-    drawn: usize,
-}
-
-/// Why dynamic sampling ended.
-enum Fault {
-    Algorithm(AlgorithmError),
-    Other(anyhow::Error),
-}
-
-impl From<AlgorithmError> for Fault {
-    fn from(error: AlgorithmError) -> Self {
-        Self::Algorithm(error)
-    }
-}
-
-impl From<anyhow::Error> for Fault {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
-}
 
 impl Args {
     /// Writes the defaults of the method out; what it does not have stays open.
@@ -223,35 +197,39 @@ fn main() -> Result<()> {
     args.fill();
     args.check()?;
     retain_freed_memory();
-    let setup = args.common.open("grpo", &stop_on_ctrl_c()?)?;
-    let method = CriticFree::new(args.config())?;
-    let placement = Placement::policy("grpo", method.config().needs_reference(), false);
+    let mut setup = args.common.open("grpo", &stop_on_ctrl_c()?)?;
+    args.resume.find(&mut setup.place);
+    let method = args.config();
+    let placement = Placement::policy("grpo", method.needs_reference(), false);
     let start = Start::joint(&setup.policy);
     let scorer = setup.passes.carry(setup.reward()?.bank())?;
     let reward = setup.reward()?.by(&scorer, setup.passes.rows());
     setup.prompts()?;
     let folder = setup.begin(&args)?;
-    let mut learner = setup.prepare(&folder, || {
+    let learner = setup.prepare(&folder, || {
         let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
         let bank = setup.passes.carry(bank)?;
         say!("before: {}", setup.show_start(&bank)?);
         Ok(Learner::new(bank, &OptimizerConfig::default()))
     })?;
-    let (mut done, mut before, mut ended) = (0, 0, Ok(()));
-    while done < args.iterations && !setup.stop.is_stopped() {
-        before = learner.steps();
-        match args.iterate(&setup, &method, &reward, &mut learner, done) {
-            Err(_) if setup.stop.is_stopped() && learner.steps() == before => break,
-            Err(error) => ended = Err(error),
-            Ok(()) => done += 1,
-        }
-        if ended.is_err() {
-            break;
-        }
-    }
-    let begun = ended.is_err() && learner.steps() > before;
-    let progress = Steps { done, steps: args.iterations, begun };
-    setup.finish(folder, learner.model(), progress, ended)
+    let recipe = CriticFreeRecipe {
+        method,
+        sampling: Sampling {
+            prompts: setup.prompts()?,
+            prompts_per_round: args.prompts_per_iteration,
+            samples: args.samples,
+            sampler: args.sampler(),
+            generation: setup.generation.clone(),
+            seed: setup.seed,
+        },
+        sampling_rounds: args.rounds(),
+        reward: &reward,
+        steps: args.iterations,
+        lr: Schedule::linear(args.lr),
+        device: setup.device.clone(),
+    };
+    let shown = ["score", "kl", "equal_groups", "groups_drawn", "update_steps"];
+    setup.train("grpo", (folder, &args.resume), &recipe, learner, (&shown, 1))
 }
 
 impl Args {
@@ -265,6 +243,7 @@ impl Args {
             "--samples must be at least 2: the responses to a prompt are compared with each other"
         );
         flags::rate("--lr", self.lr)?;
+        self.resume.check()?;
         flags::counts(&[
             ("--iterations", self.iterations),
             ("--prompts-per-iteration", self.prompts_per_iteration),
@@ -276,107 +255,11 @@ impl Args {
         self.config().validate().context("the settings of the method")
     }
 
-    /// The groups of an iteration; in dapo those whose scores differ, with the scores.
-    fn groups(
-        &self,
-        setup: &Setup,
-        bank: &ModelBank,
-        reward: &dyn Reward,
-        iteration: usize,
-    ) -> Result<Groups> {
-        let count = self.prompts_per_iteration;
-        let rounds = match self.method {
+    /// Rounds of sampling: more than one in dapo alone.
+    fn rounds(&self) -> usize {
+        match self.method {
             Name::Dapo => self.sampling_rounds.unwrap_or(ROUNDS),
             _ => 1,
-        };
-        let draw = |round: usize, wanted: usize| -> Result<Groups> {
-            let number = iteration * rounds + round;
-            let mut prompts = setup.prompts_of(number, count)?;
-            prompts.truncate(wanted);
-            let offset = (number * count * self.samples) as u64;
-            let drawn = sample_prompts(&prompts, self.samples, setup.seed, offset);
-            let episodes = respond(bank, &drawn, &setup.generation, &self.sampler(), &setup.stop)?;
-            let groups = episodes.chunks(self.samples).map(<[Episode]>::to_vec).collect();
-            Ok(Groups { prompts, groups, scores: None, drawn: wanted })
-        };
-        if rounds == 1 {
-            return draw(0, count);
         }
-        let sampling = DynamicSampling { groups: count, rounds };
-        let found = sampling.collect(|round, missing| -> Result<_, Fault> {
-            let groups = draw(round, missing)?.groups;
-            let scored = |group: Vec<Episode>| -> Result<_> {
-                let scores = scores_of(reward, &group)?;
-                Ok((group, scores))
-            };
-            Ok(groups.into_iter().map(scored).collect::<Result<Vec<_>>>()?)
-        });
-        match found {
-            Ok(found) => Ok(Groups {
-                prompts: Vec::new(),
-                groups: found.groups,
-                scores: Some(found.scores.concat()),
-                drawn: found.drawn,
-            }),
-            // Not one group in all rounds: there is nothing to learn from now.
-            Err(Fault::Algorithm(AlgorithmError::Empty { .. })) => Ok(Groups::default()),
-            Err(Fault::Algorithm(error)) => Err(error.into()),
-            Err(Fault::Other(error)) => Err(error),
-        }
-    }
-
-    /// Sample, score, credit, update.
-    fn iterate(
-        &self,
-        setup: &Setup,
-        method: &CriticFree,
-        reward: &dyn Reward,
-        learner: &mut Learner<ModelBank>,
-        iteration: usize,
-    ) -> Result<()> {
-        let number = iteration + 1;
-        let found = self.groups(setup, learner.model(), reward, iteration)?;
-        if found.groups.is_empty() {
-            say!("iteration {number}: no group's scores differ in any round: no step");
-            return Ok(());
-        }
-        let kept = found.groups.len();
-        let greedy = match self.method {
-            Name::Remax => {
-                let prompts = sample_prompts(&found.prompts, 1, setup.seed, 0);
-                let greedy = SamplerConfig::greedy();
-                let (model, generation) = (learner.model(), &setup.generation);
-                Some(respond(model, &prompts, generation, &greedy, &setup.stop)?)
-            }
-            _ => None,
-        };
-        let known = found.scores.map(|scores| move |_: &[Episode]| scores.clone());
-        let experience = method.experience(
-            learner.model(),
-            found.groups,
-            greedy.as_deref(),
-            &self.sampler(),
-            Some(known.as_ref().map_or(reward, |known| known)),
-            &mut (),
-        )?;
-        let lr = Schedule::linear(self.lr).lr(iteration + 1, self.iterations);
-        let seed = sub_seed(setup.seed, &format!("update {iteration}"));
-        let report = method.update(learner, &experience, lr, seed, &setup.device, &mut ())?;
-        let score = experience.mean(|s| s.score.into());
-        let equal = 100.0 * experience.equal_groups;
-        let drawn = match found.drawn > kept {
-            true => format!(", {kept} of {} groups kept", found.drawn),
-            false => String::new(),
-        };
-        if report.steps == 0 {
-            say!("iteration {number}: score {score:.3}, {equal:.0} % of groups equal: no step");
-            return Ok(());
-        }
-        say!(
-            "iteration {number}: score {score:.3}, KL {}, clipped {:.3}, {equal:.0} % of groups equal{drawn}",
-            experience.mean_kl.map_or("–".into(), |kl| format!("{kl:.2}")),
-            report.get("clip_fraction").unwrap_or(0.0)
-        );
-        Ok(())
     }
 }

@@ -95,7 +95,7 @@ fn main() -> Result<()> {
         },
     };
     let shown = ["kto_loss", "desirable_reward", "undesirable_reward"];
-    setup.train("kto", (folder, &args.resume), &recipe, learner, &shown)
+    setup.train("kto", (folder, &args.resume), &recipe, learner, (&shown, 10))
 }
 
 /// Who learns, beside the reference.

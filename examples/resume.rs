@@ -83,7 +83,7 @@ pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<(PathBuf, PathBuf
 
 impl Setup {
     /// Takes the steps of a recipe, from the newest checkpoint if the run goes on; saves what was learnt and
-    /// says how good it is. `shown` are the statistics that are printed.
+    /// says how good it is. `shown` are the statistics that are printed, and after how many steps.
     ///
     /// # Errors
     /// What ended the training early, with where the weights are.
@@ -93,7 +93,7 @@ impl Setup {
         (folder, resume): (RunFolder, &ResumeArgs),
         recipe: &R,
         learner: Learner<ModelBank>,
-        shown: &[&str],
+        (shown, every): (&[&str], usize),
     ) -> Result<()> {
         let (checkpoints, mut metrics) = self.prepare(&folder, || {
             let checkpoints = resume.checkpoints(&folder)?;
@@ -104,7 +104,7 @@ impl Setup {
             let metrics = metrics_after(&folder.file("metrics.jsonl"), done)?;
             Ok((checkpoints, metrics))
         })?;
-        let mut progress = Progress::stderr(shown, 10);
+        let mut progress = Progress::stderr(shown, every);
         let mut observers = Observers(vec![&mut metrics, &mut progress]);
         let trainer = Trainer { stage, stop: &self.stop, checkpoints: Some(checkpoints) };
         let trained =

@@ -5,7 +5,7 @@
 mod common;
 
 use burn_pack::Reader;
-use common::{fault, good, run};
+use common::{fault, good, put_reward, run};
 use hydralign::core::random::splitmix64;
 use hydralign::runs::{MetricsLine, read_metrics};
 use hydralign_examples::base_model_dir;
@@ -15,9 +15,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A method and its flags; few rows, and a checkpoint after every second step.
-const METHODS: [(&str, &str); 2] = [
+const METHODS: [(&str, &str); 3] = [
     ("dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
     ("kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+    (
+        "grpo",
+        "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6",
+    ),
 ];
 
 /// Runs that are killed, of each method: `HYDRALIGN_KILLS` sets another number.
@@ -36,6 +40,10 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let pairs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/inputs/runs/pairs40.jsonl");
     fs::copy(pairs, folder.path().join("pairs.jsonl")).unwrap();
+    let prompts =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/inputs/runs/prompts25.jsonl");
+    fs::copy(prompts, folder.path().join("prompts.jsonl")).unwrap();
+    put_reward(&folder.path().join("reward"));
     folder
 }
 

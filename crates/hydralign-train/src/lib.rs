@@ -1,15 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod checkpoint;
+mod critic_free;
 mod error;
 mod ppo;
 mod recipe;
+mod sampling;
 mod supervised;
 mod trainer;
 
 pub use checkpoint::{CheckpointState, Checkpoints, run_name};
+pub use critic_free::CriticFreeRecipe;
 pub use error::TrainError;
 pub use ppo::PpoRecipe;
 pub use recipe::{Context, Recipe, Stateless, Values};
+pub use sampling::Sampling;
 pub use supervised::Supervised;
 pub use trainer::{Trained, Trainer};

@@ -12,7 +12,10 @@ use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Schedule, StopFlag};
-use hydralign::train::{Checkpoints, Context, PpoRecipe, Recipe, Supervised, TrainError, Trainer};
+use hydralign::train::{
+    Checkpoints, Context, CriticFreeRecipe, PpoRecipe, Recipe, Sampling, Supervised, TrainError,
+    Trainer,
+};
 use std::fs;
 use std::path::Path;
 
@@ -129,6 +132,46 @@ fn supervised_runs_go_on_bit_for_bit() {
     assert_resumes(&joint, &Placement::hydra_sft());
 }
 
+fn sampling(prompts: &[Vec<u32>]) -> Sampling<'_> {
+    Sampling {
+        prompts,
+        prompts_per_round: 3,
+        samples: 2,
+        sampler: SamplerConfig::default(),
+        generation: GenerationConfig {
+            max_new_tokens: 6,
+            stop_tokens: vec![STOP],
+            ..GenerationConfig::default()
+        },
+        seed: 7,
+    }
+}
+
+#[test]
+fn policy_gradients_without_a_critic_go_on_bit_for_bit() {
+    let prompts = prompts();
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
+    let reward = |episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() };
+    for (method, sampling_rounds) in [
+        (CriticFreeConfig::grpo(), 1),
+        (CriticFreeConfig::dapo(None), 3),
+        (CriticFreeConfig::rloo(), 1),
+        (CriticFreeConfig::remax(), 1),
+    ] {
+        let placement = Placement::policy("policy", method.needs_reference(), false);
+        let recipe = CriticFreeRecipe {
+            method,
+            sampling: sampling(&prompts),
+            sampling_rounds,
+            reward: &reward,
+            steps: 4,
+            lr: Schedule::linear(0.01),
+            device: Device::flex(),
+        };
+        assert_resumes(&recipe, &placement);
+    }
+}
+
 #[test]
 fn ppo_goes_on_bit_for_bit_in_every_placement() {
     let prompts = prompts();
@@ -139,19 +182,10 @@ fn ppo_goes_on_bit_for_bit_in_every_placement() {
     };
     let recipe = PpoRecipe {
         ppo,
-        prompts: &prompts,
-        prompts_per_step: 3,
-        samples: 2,
-        sampler: SamplerConfig::default(),
-        generation: GenerationConfig {
-            max_new_tokens: 6,
-            stop_tokens: vec![STOP],
-            ..GenerationConfig::default()
-        },
+        sampling: sampling(&prompts),
         reward: None,
         steps: 4,
         lr: Schedule::linear(0.01),
-        seed: 7,
         device: Device::flex(),
     };
     for placement in Placement::five_ppos() {
@@ -166,23 +200,23 @@ fn assert_is_the_loop(recipe: &PpoRecipe<'_>, placement: &Placement) {
     let mut trained = learner(placement, &checkpoint());
     let mut ppo = Ppo::new(recipe.ppo.clone()).unwrap();
     let mut state = Recipe::<ModelBank>::begin(recipe).unwrap().1;
-    let sampler = recipe.sampler.build().unwrap();
+    let Sampling { prompts, prompts_per_round: count, samples, sampler, .. } = &recipe.sampling;
+    let built = sampler.build().unwrap();
     for step in 1..=recipe.steps {
         let (stop, kl_coef) = (&StopFlag::new(), ppo.kl_coef());
         let mut context = Context { observer: &mut (), stop };
         let values = recipe.step(step, &mut trained, &mut state, &mut context).unwrap();
         assert!(values.contains(&("kl_coef".into(), kl_coef)), "{kl_coef} in {values:?}");
-        let first = (step - 1) * recipe.prompts_per_step;
-        let seed = sub_seed(recipe.seed, "prompts");
-        let picked = in_rounds(recipe.prompts.len(), seed, first, recipe.prompts_per_step);
-        let picked: Vec<_> = picked.into_iter().map(|i| recipe.prompts[i].clone()).collect();
-        let seed = sub_seed(recipe.seed, "rollout");
-        let asked = sample_prompts(&picked, recipe.samples, seed, (first * recipe.samples) as u64);
-        let engine = Engine::new(hand.model(), Role::Actor, &sampler, &recipe.generation).unwrap();
+        let (first, seed) = ((step - 1) * count, recipe.sampling.seed);
+        let picked = in_rounds(prompts.len(), sub_seed(seed, "prompts"), first, *count);
+        let picked: Vec<_> = picked.into_iter().map(|i| prompts[i].clone()).collect();
+        let offset = (first * samples) as u64;
+        let asked = sample_prompts(&picked, *samples, sub_seed(seed, "rollout"), offset);
+        let generation = &recipe.sampling.generation;
+        let engine = Engine::new(hand.model(), Role::Actor, &built, generation).unwrap();
         let episodes = engine.generate(&asked, &mut ()).unwrap();
-        let experience =
-            ppo.experience(hand.model(), episodes, &recipe.sampler, None, &mut ()).unwrap();
-        let seed = sub_seed(recipe.seed, &format!("ppo update {step}"));
+        let experience = ppo.experience(hand.model(), episodes, sampler, None, &mut ()).unwrap();
+        let seed = sub_seed(seed, &format!("ppo update {step}"));
         let lr = recipe.lr.lr(step, recipe.steps);
         ppo.update(&mut hand, &experience, lr, seed, &Device::flex(), &mut ()).unwrap();
     }

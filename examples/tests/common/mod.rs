@@ -1,6 +1,10 @@
 //! Programs of this package, run as their users run them.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use hydralign::burn::tensor::Device;
+use hydralign::models::{SaveOptions, copy_companions, save_checkpoint};
+use hydralign::prelude::*;
+use hydralign_examples::base_model_dir;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -24,4 +28,15 @@ pub(crate) fn good(output: &Output) -> String {
 pub(crate) fn fault(output: &Output) -> String {
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A reward model: the shipped base with a head of small numbers.
+pub(crate) fn put_reward(dir: &Path) {
+    let base = load_checkpoint(&base_model_dir(), &Device::flex()).unwrap();
+    let lora = LoraShape::default();
+    let bank = ModelBank::new(&Placement::reward_model(), &Start::joint(&base), &lora, 1).unwrap();
+    let model = bank.checkpoint(Role::Reward).unwrap();
+    let head = model.reward_head.as_ref();
+    save_checkpoint(dir, &model.trunk, head, &SaveOptions::default()).unwrap();
+    copy_companions(&base_model_dir(), dir).unwrap();
 }

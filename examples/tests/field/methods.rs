@@ -5,6 +5,7 @@ use crate::sandbox::Sandbox;
 use crate::table::{equal, names};
 use hydralign::burn::tensor::Device;
 use hydralign::models::load_checkpoint;
+use hydralign::runs::read_metrics;
 use serde_json::Value;
 
 /// The first row that `generate` wrote.
@@ -127,24 +128,24 @@ fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
         load_checkpoint(&path, &Device::flex()).unwrap().fingerprint()
     };
     // So cold that the responses to a prompt are one, and their scores equal.
-    for (method, words) in [
-        ("dr-grpo", ["100 % of groups equal", "no step"]),
-        ("grpo", ["100 % of groups equal", "no step"]),
-        ("dapo", ["in any round", "no step"]),
-    ] {
+    let reported = |out: &str, name: &str| {
+        let lines = read_metrics(&folder.path().join(out).join("metrics.jsonl")).unwrap();
+        lines[0].get(name)
+    };
+    for (method, name, value) in
+        [("dr-grpo", "equal_groups", 1.0), ("grpo", "equal_groups", 1.0), ("dapo", "groups", 0.0)]
+    {
         let said = folder
             .good("grpo", &format!("{run} --method {method} --temperature 0.001 --out {method}"));
-        names("own: no signal", method, &words, &said);
+        names("own: no signal", method, &["update_steps 0"], &said);
+        equal("own: no signal", method, Some(value), reported(method, name));
+        equal("own: no signal", method, Some(0.0), reported(method, "update_steps"));
         let same = weights("base") == weights(&format!("{method}/model"));
         equal("own: no signal", &format!("{method}: the weights stay"), true, same);
     }
     let said = folder.good("grpo", &format!("{run} --method dapo --temperature 3 --out warm"));
-    names(
-        "own: no signal",
-        "dapo with groups that differ",
-        &["of groups equal", "saved in"],
-        &said,
-    );
+    names("own: no signal", "dapo with groups that differ", &["equal_groups", "saved in"], &said);
+    equal("own: no signal", "steps", true, reported("warm", "update_steps") > Some(0.0));
     equal("own: no signal", "learns", false, weights("base") == weights("warm/model"));
 }
 

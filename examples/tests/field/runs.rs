@@ -45,14 +45,7 @@ fn there(sandbox: &Sandbox, path: &str) -> bool {
 
 /// A reward model: the base with a head of small numbers.
 pub(crate) fn put_reward(sandbox: &Sandbox) {
-    let base = load_checkpoint(&base_model_dir(), &Device::flex()).unwrap();
-    let lora = LoraShape::default();
-    let bank = ModelBank::new(&Placement::reward_model(), &Start::joint(&base), &lora, 1).unwrap();
-    let model = bank.checkpoint(Role::Reward).unwrap();
-    let dir = sandbox.path().join("reward");
-    save_checkpoint(&dir, &model.trunk, model.reward_head.as_ref(), &SaveOptions::default())
-        .unwrap();
-    copy_companions(&base_model_dir(), &dir).unwrap();
+    common::put_reward(&sandbox.path().join("reward"));
 }
 
 /// A program that signals reach, but for one that it is started to ignore, as by `nohup` or `&`.
@@ -187,11 +180,7 @@ fn runs_02_other_recipes_save_on_a_stop() {
             "--labels labels.jsonl --prompts prompts25.jsonl --epochs 100000 --minibatch 8",
             "kto 10/",
         ),
-        (
-            "grpo",
-            &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"),
-            "iteration 2:",
-        ),
+        ("grpo", &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"), "grpo 2/"),
         (
             "spr",
             &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"),
