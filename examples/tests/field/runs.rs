@@ -1,15 +1,12 @@
 //! Run folders, signals and settings.
 #![cfg(unix)]
 
+use crate::common;
 use crate::sandbox::{Sandbox, perplexity};
 use crate::table::{close, equal, names};
 use hydralign::burn::tensor::Device;
-use hydralign::models::{
-    ModelBank, SaveOptions, copy_companions, load_adapter, load_checkpoint, save_checkpoint,
-};
-use hydralign::prelude::*;
+use hydralign::models::{load_adapter, load_checkpoint};
 use hydralign::runs::RunConfig;
-use hydralign_examples::base_model_dir;
 use hydralign_examples::recipe::Recipe;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
