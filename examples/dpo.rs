@@ -208,12 +208,7 @@ fn start(setup: &Setup, refers: bool) -> Result<(Vec<Pair>, Learner<ModelBank>)>
 /// The pairs, with the reference's log-probabilities if the loss needs them: read in one sweep, or
 /// found where an earlier run with the same model and data has left them.
 fn with_references(setup: &Setup, needed: bool) -> Result<Vec<Pair>> {
-    let pair = |(chosen, rejected): &(Sequence, Sequence)| Pair {
-        chosen: chosen.clone(),
-        rejected: rejected.clone(),
-        reference: None,
-    };
-    let pairs: Vec<Pair> = setup.pairs()?.iter().map(pair).collect();
+    let pairs: Vec<Pair> = setup.pairs()?.iter().cloned().map(Pair::from).collect();
     if !needed {
         return Ok(pairs);
     }

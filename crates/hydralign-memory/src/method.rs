@@ -111,11 +111,14 @@ impl Method {
     pub fn ppo(placement: &Placement) -> Self {
         let values = Reading::Values(Critic);
         let requests = [ACTOR, values].map(Request::differentiable);
+        // A reward that is no model of the placement is not read from it.
+        let reward = placement.views.contains_key(&Role::Reward).then_some(SCORE);
+        let scored: Vec<Reading> = [REFERENCE, values].into_iter().chain(reward).collect();
         Self {
             name: placement.name.clone(),
             activities: vec![
                 generate(placement, true),
-                read(placement, true, &[REFERENCE, values, SCORE]),
+                read(placement, true, &scored),
                 learn(placement, &requests, 1),
             ],
             experience: PPO_NUMBERS,

@@ -226,12 +226,29 @@ impl Placement {
         if !(alone && same && kept != gone && reference.adapter.is_none()) {
             return self;
         }
-        self.trunks.remove(gone);
         self.views.insert(Role::Reference, View::trunk(kept));
+        self.remove_trunk(gone);
+        self
+    }
+
+    /// The same placement for rewards that are no model of it: rules, closures, judges, a model that is held
+    /// elsewhere. A critic's head then starts fresh, and a trunk that served the reward alone is not held.
+    pub fn without_reward(mut self) -> Self {
+        if let Some(view) = self.views.remove(&Role::Reward)
+            && !self.views.values().any(|other| other.trunk == view.trunk)
+        {
+            self.remove_trunk(view.trunk);
+        }
+        self
+    }
+
+    /// Takes out a trunk that no view looks at.
+    fn remove_trunk(&mut self, gone: usize) {
+        self.trunks.remove(gone);
+        self.adapters.retain(|adapter| adapter.trunk != gone);
         let adapters = self.adapters.iter_mut().map(|a| &mut a.trunk);
         for index in self.views.values_mut().map(|v| &mut v.trunk).chain(adapters) {
             *index -= usize::from(*index > gone);
         }
-        self
     }
 }

@@ -162,3 +162,24 @@ fn parameter_counts_follow_the_placement() {
         .map(|x| x + 2 * h)
     );
 }
+
+/// What served the reward alone goes, and everything else keeps its trunk and its adapter.
+#[test]
+fn a_reward_that_is_no_model_takes_no_trunk() {
+    for placement in Placement::five_ppos() {
+        let without = placement.clone().without_reward();
+        without.validate().unwrap();
+        assert!(!without.views.contains_key(&Role::Reward), "{}", placement.name);
+        let alone = matches!(placement.name.as_str(), "ppo" | "lora_ppo");
+        let expected = placement.static_models() - usize::from(alone);
+        assert_eq!(without.static_models(), expected, "{}", placement.name);
+        for role in [Role::Actor, Role::Critic, Role::Reference] {
+            let (before, after) = (placement.view(role).unwrap(), without.view(role).unwrap());
+            assert_eq!(before.adapter, after.adapter, "{}", placement.name);
+            let (before, after) = (&placement.trunks[before.trunk], &without.trunks[after.trunk]);
+            assert_eq!(before, after, "{}", placement.name);
+        }
+        let again = without.clone().without_reward();
+        assert_eq!(again, without);
+    }
+}

@@ -5,7 +5,7 @@ use hydralign_runs::RunError;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// What can end a run.
+/// What can end a run. Each text is complete, reason included.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -36,12 +36,14 @@ pub enum TrainError {
         reason: String,
     },
     /// A step failed.
-    #[error("step {step}: {source}")]
+    #[error("stage {stage}, step {step}: {reason}")]
     Step {
+        /// The stage.
+        stage: String,
         /// Which one, from 1.
         step: usize,
         /// Why.
-        source: Box<TrainError>,
+        reason: Box<TrainError>,
     },
     /// A fault of the algorithm.
     #[error(transparent)]

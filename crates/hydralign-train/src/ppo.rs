@@ -23,6 +23,14 @@ pub struct PpoRecipe<'a> {
     pub device: Device,
 }
 
+impl<'a> PpoRecipe<'a> {
+    /// PPO with default settings and a rate of 1e-4 that falls to 0; the score is that of the model's reward head.
+    pub fn new(sampling: Sampling<'a>, steps: usize, device: &Device) -> Self {
+        let (ppo, lr) = (PpoConfig::default(), Schedule::linear(1e-4));
+        Self { ppo, sampling, reward: None, steps, lr, device: device.clone() }
+    }
+}
+
 impl<M: Differentiable + Decoder> Recipe<M> for PpoRecipe<'_> {
     type State = PpoState;
 

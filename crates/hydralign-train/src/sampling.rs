@@ -28,7 +28,13 @@ pub struct Sampling<'a> {
     pub seed: u64,
 }
 
-impl Sampling<'_> {
+impl<'a> Sampling<'a> {
+    /// One response to each of 32 prompts a round, from the whole distribution.
+    pub fn new(prompts: &'a [Vec<u32>], generation: GenerationConfig) -> Self {
+        let sampler = SamplerConfig::default();
+        Self { prompts, prompts_per_round: 32, samples: 1, sampler, generation, seed: 0 }
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

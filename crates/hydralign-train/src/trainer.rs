@@ -1,6 +1,6 @@
 use crate::{CheckpointState, Checkpoints, Context, Recipe, TrainError};
 use hydralign_algorithms::Learner;
-use hydralign_core::{Differentiable, Observer, Stats};
+use hydralign_core::{Differentiable, Observer, Phase, Stats};
 use hydralign_runs::{Steps, StopFlag};
 
 /// Takes the steps of a recipe, and keeps checkpoints of them.
@@ -24,7 +24,12 @@ pub struct Trained<M> {
     pub ended: Result<(), TrainError>,
 }
 
-impl Trainer<'_> {
+impl<'a> Trainer<'a> {
+    /// A trainer that keeps no checkpoints.
+    pub fn new(stage: &'a str, stop: &'a StopFlag) -> Self {
+        Self { stage, stop, checkpoints: None }
+    }
+
     /// Trains to the end, from the newest checkpoint if there is one.
     ///
     /// After a stop and after the last step there is a checkpoint of where the run is.
@@ -89,7 +94,10 @@ impl Trainer<'_> {
             progress.begun = learner.steps() > before;
             match error {
                 TrainError::Stopped => TrainError::Stopped,
-                other => TrainError::Step { step, source: Box::new(other) },
+                other => {
+                    let (stage, reason) = (self.stage.to_owned(), Box::new(other));
+                    TrainError::Step { stage, step, reason }
+                }
             }
         })?;
         progress.done = step;
@@ -97,6 +105,7 @@ impl Trainer<'_> {
         observer.stats(&Stats { stage, step, steps: progress.steps, values });
         match &mut self.checkpoints {
             Some(checkpoints) if checkpoints.due(step) => {
+                observer.phase(Phase::Report);
                 checkpoints.write(CheckpointState::of(step, learner, state)?)
             }
             _ => Ok(()),

@@ -28,9 +28,14 @@ pub mod prelude {
         Episode, Observer, Phase, Reading, Request, Reward, Role, Roles, Sequence, Stats,
         TokenBatch,
     };
+    pub use crate::data::TextTokenizer;
     pub use crate::models::{Checkpoint, ModelBank, Start, load_checkpoint, save_adapter};
     pub use crate::placement::{Execution, LoraShape, ModelShape, Parts, Placement, Target};
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
+    pub use crate::runs::{Schedule, StopFlag};
+    pub use crate::train::{
+        Checkpoints, CriticFreeRecipe, PpoRecipe, Recipe, Sampling, Supervised, Trainer,
+    };
     pub use burn::tensor::Device;
 }
 

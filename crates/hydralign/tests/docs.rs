@@ -79,3 +79,18 @@ fn every_statistic_of_an_update_is_in_the_glossary() {
         assert!(explained.contains(&name), "`{name}` is not explained");
     }
 }
+
+/// The program that the repository's page shows is the one that is run as this crate's documentation.
+#[test]
+fn the_program_on_the_first_page_is_run() {
+    let block = |text: &str, before: &str| -> Vec<String> {
+        let text = text.split(before).nth(1).unwrap().split("```rust\n").nth(1).unwrap();
+        let lines = text.split("```").next().unwrap().lines();
+        lines.filter(|line| !line.starts_with("# ")).map(str::to_owned).collect()
+    };
+    let shown = block(&read(&root().join("README.md")), "## Use as a library");
+    let run = block(&read(&root().join("crates/hydralign/README.md")), "PPO in the Hydra placement");
+    assert_eq!(shown, run);
+    let code = shown.iter().filter(|line| !line.is_empty() && !line.starts_with("use "));
+    assert!(code.count() <= 15, "{shown:#?}");
+}

@@ -82,13 +82,18 @@ fn rayon_threads() -> usize {
     set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Every method, with all weights trained and with adapters.
+/// Every method, with all weights trained and with adapters; and PPO whose reward is no model of it.
 fn methods() -> Vec<Method> {
     let all = Method::all();
     let placed = |m: &&Method| !m.name.contains("ppo");
     let adapted: Vec<Method> =
         all.iter().filter(placed).map(|m| m.clone().with_adapter()).collect();
-    all.into_iter().chain(adapted).collect()
+    let ruled = [Placement::ppo(), Placement::hydra_ppo()].map(|placement| {
+        let mut placement = placement.without_reward();
+        placement.name += " by rules";
+        Method::ppo(&placement)
+    });
+    all.into_iter().chain(adapted).chain(ruled).collect()
 }
 
 /// What an activity's bytes depend on beside the workload: where methods differ in their advantages

@@ -15,6 +15,13 @@ pub struct Pair {
     pub reference: Option<[f32; 2]>,
 }
 
+impl From<(Sequence, Sequence)> for Pair {
+    /// The preferred response and the other one, their reference not read yet.
+    fn from((chosen, rejected): (Sequence, Sequence)) -> Self {
+        Self { chosen, rejected, reference: None }
+    }
+}
+
 /// What a preference loss needs beside the readings. Rows are the chosen responses of all pairs,
 /// then the rejected ones.
 #[derive(Clone, Debug)]
