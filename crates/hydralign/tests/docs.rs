@@ -89,7 +89,8 @@ fn the_program_on_the_first_page_is_run() {
         lines.filter(|line| !line.starts_with("# ")).map(str::to_owned).collect()
     };
     let shown = block(&read(&root().join("README.md")), "## Use as a library");
-    let run = block(&read(&root().join("crates/hydralign/README.md")), "PPO in the Hydra placement");
+    let run =
+        block(&read(&root().join("crates/hydralign/README.md")), "PPO in the Hydra placement");
     assert_eq!(shown, run);
     let code = shown.iter().filter(|line| !line.is_empty() && !line.starts_with("use "));
     assert!(code.count() <= 15, "{shown:#?}");
