@@ -191,7 +191,13 @@ fn main() -> Result<()> {
         },
     };
     let shown = ["preference_loss", "accuracy", "margin"];
-    setup.train("dpo", (folder, &args.resume), &recipe, learner, (&shown, 10))
+    setup.train(
+        "dpo",
+        (folder, &args.resume),
+        &recipe,
+        (learner, Learner::into_model),
+        (&shown, 10),
+    )
 }
 
 /// What there is to learn from, and who learns.

@@ -229,7 +229,13 @@ fn main() -> Result<()> {
         device: setup.device.clone(),
     };
     let shown = ["score", "kl", "equal_groups", "groups_drawn", "update_steps"];
-    setup.train("grpo", (folder, &args.resume), &recipe, learner, (&shown, 1))
+    setup.train(
+        "grpo",
+        (folder, &args.resume),
+        &recipe,
+        (learner, Learner::into_model),
+        (&shown, 1),
+    )
 }
 
 impl Args {

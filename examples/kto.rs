@@ -95,7 +95,13 @@ fn main() -> Result<()> {
         },
     };
     let shown = ["kto_loss", "desirable_reward", "undesirable_reward"];
-    setup.train("kto", (folder, &args.resume), &recipe, learner, (&shown, 10))
+    setup.train(
+        "kto",
+        (folder, &args.resume),
+        &recipe,
+        (learner, Learner::into_model),
+        (&shown, 10),
+    )
 }
 
 /// Who learns, beside the reference.

@@ -9,7 +9,7 @@ use hydralign::core::{Observers, Phase};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{CHECKPOINTS, MetricsFile, Overwrite, Place, Progress, RunFolder};
-use hydralign::train::{Checkpoints, Recipe, Trainer};
+use hydralign::train::{Checkpoints, Recipe, Trainable, Trainer};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -83,16 +83,16 @@ pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<(PathBuf, PathBuf
 
 impl Setup {
     /// Takes the steps of a recipe, from the newest checkpoint if the run goes on; saves what was learnt and
-    /// says how good it is. `shown` are the statistics that are printed, and after how many steps.
+    /// says how good it is. `bank` gives the policy that is in what was trained; `shown` are the statistics that are printed, and after how many steps.
     ///
     /// # Errors
     /// What ended the training early, with where the weights are.
-    pub fn train<R: Recipe<ModelBank>>(
+    pub fn train<T: Trainable, R: Recipe<T>>(
         &self,
         stage: &str,
         (folder, resume): (RunFolder, &ResumeArgs),
         recipe: &R,
-        learner: Learner<ModelBank>,
+        (learner, bank): (T, impl FnOnce(T) -> ModelBank),
         (shown, every): (&[&str], usize),
     ) -> Result<()> {
         let (checkpoints, mut metrics) = self.prepare(&folder, || {
@@ -115,8 +115,9 @@ impl Setup {
         let ended = trained.ended.map_err(anyhow::Error::from);
         let ended = ended.and(metrics.finish().map_err(Into::into));
         let dir = folder.path().to_owned();
-        self.finish(folder, trained.learner.model(), trained.progress, ended)?;
-        if trained.progress.done < trained.progress.steps {
+        let stopped = trained.progress.done < trained.progress.steps;
+        self.finish(folder, &bank(trained.learner), trained.progress, ended)?;
+        if stopped {
             say!("--resume {} goes on", dir.display());
         }
         Ok(())

@@ -12,6 +12,7 @@ use crate::rows::{RowArgs, RowCounts};
 use crate::say;
 use anyhow::{Context, Result, anyhow, ensure};
 use hydralign::algorithms::sequences_fingerprint;
+use hydralign::core::CoreError;
 use hydralign::core::random::{in_rounds, sub_seed};
 use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer, find_files};
 use hydralign::memory::Dtype;
@@ -75,7 +76,8 @@ impl PassArgs {
         carried(ModelBank::frozen(policy), self.execution(), Dtype::F32)
     }
 
-    fn execution(&self) -> Execution {
+    /// How passes are carried out.
+    pub fn execution(&self) -> Execution {
         let Self { logprob_chunk, segment_blocks, .. } = *self;
         Execution { logprob_chunk, segment_blocks }
     }
@@ -446,6 +448,16 @@ impl Setup {
         reward.scores(&bank, sequences, self.passes.rows())
     }
 
+    /// A reward model that is built when it is asked and dropped when it has answered.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn passing_reward(&self) -> Result<impl Reward> {
+        let reward = self.reward()?;
+        let passes = self.passes.clone();
+        Ok(Passing { reward, passes })
+    }
+
     /// One line on how good responses are: the true score where the program knows it, else the reward
     /// model's.
     ///
@@ -555,6 +567,19 @@ impl Setup {
         save_checkpoint(dir, &trained.trunk, None, &SaveOptions::default())?;
         copy_companions(&self.companions, dir)?;
         Ok(())
+    }
+}
+
+struct Passing<'a> {
+    reward: &'a OwnReward,
+    passes: PassArgs,
+}
+
+impl Reward for Passing<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<f32>, CoreError> {
+        let bank = self.passes.carry(self.reward.bank());
+        let bank = bank.map_err(|error| CoreError::Other(error.into()))?;
+        self.reward.by(&bank, self.passes.rows()).score(episodes)
     }
 }
 

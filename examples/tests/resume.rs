@@ -15,9 +15,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A method and its flags; few rows, and a checkpoint after every second step.
-const METHODS: [(&str, &str); 3] = [
+const METHODS: [(&str, &str); 4] = [
     ("dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
     ("kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+    (
+        "spr",
+        "--reward reward --prompts prompts.jsonl --iterations 6 --prompts-per-iteration 3 --samples 4 --max-new-tokens 6",
+    ),
     (
         "grpo",
         "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6",
@@ -65,7 +69,11 @@ fn outcome(folder: &Path) -> Outcome {
         fs::read_dir(out.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
     checkpoints.sort();
     let tensors = |name: &str| -> Vec<Vec<u8>> {
-        let reader = Reader::from_file(checkpoints.last().unwrap().join(name)).unwrap();
+        let path = checkpoints.last().unwrap().join(name);
+        if fs::metadata(&path).unwrap().len() == 0 {
+            return Vec::new(); // spr begins each iteration with an optimizer of its own
+        }
+        let reader = Reader::from_file(path).unwrap();
         let tensors = reader.into_tensors().unwrap().into_iter();
         tensors.map(|t| t.into_parts().unwrap().4.to_vec()).collect()
     };

@@ -1,7 +1,7 @@
-use crate::TrainError;
+use crate::{TrainError, Trainable};
 use burn::tensor::Bytes;
-use hydralign_algorithms::{Learner, LearnerRecord};
-use hydralign_core::{Differentiable, Fingerprint};
+use hydralign_algorithms::LearnerRecord;
+use hydralign_core::Fingerprint;
 use hydralign_runs::{RunError, write_dir_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,9 +33,9 @@ impl CheckpointState {
     ///
     /// # Errors
     /// [`TrainError::State`] for a state that TOML cannot express; what the learner reports.
-    pub fn of<M: Differentiable, S: Serialize>(
+    pub fn of<T: Trainable, S: Serialize>(
         step: usize,
-        learner: &Learner<M>,
+        learner: &T,
         state: &S,
     ) -> Result<Self, TrainError> {
         let recipe = toml::Table::try_from(state);

@@ -37,7 +37,7 @@ struct Groups {
     drawn: usize,
 }
 
-impl<M: Differentiable + Decoder> Recipe<M> for CriticFreeRecipe<'_> {
+impl<M: Differentiable + Decoder> Recipe<Learner<M>> for CriticFreeRecipe<'_> {
     type State = Stateless;
 
     fn begin(&self) -> Result<(usize, Stateless), TrainError> {

@@ -1,5 +1,6 @@
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::CoreError;
+use hydralign_models::ModelError;
 use hydralign_rollout::{RolloutError, SampleError};
 use hydralign_runs::RunError;
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ pub enum TrainError {
     /// A fault between model and algorithm.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// A fault of a model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A fault while sampling.
     #[error(transparent)]
     Rollout(#[from] RolloutError),

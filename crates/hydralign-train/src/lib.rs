@@ -3,17 +3,21 @@
 mod checkpoint;
 mod critic_free;
 mod error;
+mod one_model;
 mod ppo;
 mod recipe;
 mod sampling;
 mod supervised;
+mod trainable;
 mod trainer;
 
 pub use checkpoint::{CheckpointState, Checkpoints, run_name};
 pub use critic_free::CriticFreeRecipe;
 pub use error::TrainError;
+pub use one_model::{OneModelRecipe, Policy};
 pub use ppo::PpoRecipe;
 pub use recipe::{Context, Recipe, Stateless, Values};
 pub use sampling::Sampling;
 pub use supervised::Supervised;
+pub use trainable::Trainable;
 pub use trainer::{Trained, Trainer};

@@ -31,7 +31,7 @@ impl<'a> PpoRecipe<'a> {
     }
 }
 
-impl<M: Differentiable + Decoder> Recipe<M> for PpoRecipe<'_> {
+impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
     type State = PpoState;
 
     fn begin(&self) -> Result<(usize, PpoState), TrainError> {

@@ -1,5 +1,4 @@
 use crate::TrainError;
-use hydralign_algorithms::Learner;
 use hydralign_core::Observer;
 use hydralign_runs::StopFlag;
 use serde::de::DeserializeOwned;
@@ -16,11 +15,11 @@ pub struct Context<'a> {
     pub stop: &'a StopFlag,
 }
 
-/// A method of learning, step by step.
+/// A method of learning, step by step, on what it trains: a `Learner`, or a policy.
 ///
 /// All that decides a step is its number, the learner and the state, so a run can be cut between any two
 /// steps and go on in another process. Random numbers follow from the recipe's seed and the step's number.
-pub trait Recipe<M> {
+pub trait Recipe<T> {
     /// What is carried from step to step beside the learner. It must survive TOML.
     type State: Serialize + DeserializeOwned;
 
@@ -38,7 +37,7 @@ pub trait Recipe<M> {
     fn step(
         &self,
         step: usize,
-        learner: &mut Learner<M>,
+        learner: &mut T,
         state: &mut Self::State,
         context: &mut Context<'_>,
     ) -> Result<Values, TrainError>;

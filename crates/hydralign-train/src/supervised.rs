@@ -19,7 +19,7 @@ pub struct Supervised<O, R, B> {
     pub batch: B,
 }
 
-impl<M, O, R, B> Recipe<M> for Supervised<O, R, B>
+impl<M, O, R, B> Recipe<Learner<M>> for Supervised<O, R, B>
 where
     M: Differentiable,
     O: Objective,

@@ -1,6 +1,5 @@
-use crate::{CheckpointState, Checkpoints, Context, Recipe, TrainError};
-use hydralign_algorithms::Learner;
-use hydralign_core::{Differentiable, Observer, Phase, Stats};
+use crate::{CheckpointState, Checkpoints, Context, Recipe, TrainError, Trainable};
+use hydralign_core::{Observer, Phase, Stats};
 use hydralign_runs::{Steps, StopFlag};
 
 /// Takes the steps of a recipe, and keeps checkpoints of them.
@@ -15,9 +14,9 @@ pub struct Trainer<'a> {
 }
 
 /// What training leaves behind, however it ended.
-pub struct Trained<M> {
-    /// The learner after the last good step.
-    pub learner: Learner<M>,
+pub struct Trained<T> {
+    /// What was trained, after the last good step.
+    pub learner: T,
     /// How far it came.
     pub progress: Steps,
     /// What ended it early, but for a stop.
@@ -37,12 +36,12 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A recipe that cannot begin; a checkpoint that cannot be read. What ends the run later stands in
     /// [`Trained::ended`].
-    pub fn train<M: Differentiable, R: Recipe<M>>(
+    pub fn train<T: Trainable, R: Recipe<T>>(
         mut self,
         recipe: &R,
-        learner: Learner<M>,
+        learner: T,
         observer: &mut dyn Observer,
-    ) -> Result<Trained<M>, TrainError> {
+    ) -> Result<Trained<T>, TrainError> {
         let (steps, state) = recipe.begin()?;
         let (done, mut learner, mut state) = self.go_on(learner, state)?;
         let mut progress = Steps { done, steps, begun: false };
@@ -66,11 +65,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// The newest checkpoint's, or what a run begins with.
-    fn go_on<M: Differentiable, S: serde::de::DeserializeOwned>(
+    fn go_on<T: Trainable, S: serde::de::DeserializeOwned>(
         &self,
-        learner: Learner<M>,
+        learner: T,
         state: S,
-    ) -> Result<(usize, Learner<M>, S), TrainError> {
+    ) -> Result<(usize, T, S), TrainError> {
         match self.checkpoints.as_ref().map(Checkpoints::newest).transpose()?.flatten() {
             None => Ok((0, learner, state)),
             Some(saved) => {
@@ -80,11 +79,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn step<M: Differentiable, R: Recipe<M>>(
+    fn step<T: Trainable, R: Recipe<T>>(
         &mut self,
         recipe: &R,
         progress: &mut Steps,
-        learner: &mut Learner<M>,
+        learner: &mut T,
         state: &mut R::State,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {

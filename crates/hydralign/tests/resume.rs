@@ -6,15 +6,15 @@ mod common;
 use burn_pack::Reader;
 use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation};
-use hydralign::algorithms::{Epochs, LearnerRecord, nll_batch, preference_batch};
+use hydralign::algorithms::{Epochs, LearnerRecord, Temperature, nll_batch, preference_batch};
 use hydralign::burn::tensor::Bytes;
 use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Schedule, StopFlag};
 use hydralign::train::{
-    Checkpoints, Context, CriticFreeRecipe, PpoRecipe, Recipe, Sampling, Supervised, TrainError,
-    Trainer,
+    Checkpoints, Context, CriticFreeRecipe, OneModelRecipe, Policy, PpoRecipe, Recipe, Sampling,
+    Supervised, TrainError, Trainable, Trainer,
 };
 use std::fs;
 use std::path::Path;
@@ -37,6 +37,9 @@ impl Observer for Watch<'_> {
 
 /// Names, shapes and bytes of what burn has written, in an order of their own.
 fn tensors(bytes: &Bytes) -> Vec<(String, String, Vec<u8>)> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
     let reader = Reader::from_bytes(bytes.clone()).unwrap();
     let scalars = format!("{:?}", reader.scalars());
     let mut all: Vec<_> = (reader.into_tensors().unwrap().into_iter())
@@ -56,16 +59,15 @@ fn assert_same(got: &LearnerRecord, expected: &LearnerRecord, what: &str) {
     assert!(tensors(&got.optimizer) == tensors(&expected.optimizer), "{what}: optimizer");
 }
 
-/// Runs a part of a recipe as a process of its own would: with a model that is built anew.
-fn part<R: Recipe<ModelBank>>(
+/// Runs a part of a recipe as a process of its own would, on what was built anew.
+fn part<T: Trainable, R: Recipe<T>>(
     recipe: &R,
-    (placement, start): (&Placement, &LearnerRecord),
+    fresh: T,
     folder: &Path,
     stop_at: usize,
 ) -> (LearnerRecord, Vec<Stats>) {
     let stop = StopFlag::new();
     let mut watch = Watch { stop: &stop, at: stop_at, seen: Vec::new() };
-    let fresh = learner(placement, &checkpoint()).with_record(start.clone()).unwrap();
     let checkpoints = Some(Checkpoints::new(folder, "run", 2, 2));
     let trainer = Trainer { stage: "stage", stop: &stop, checkpoints };
     let trained = trainer.train(recipe, fresh, &mut watch).unwrap();
@@ -73,13 +75,21 @@ fn part<R: Recipe<ModelBank>>(
     (trained.learner.to_record().unwrap(), watch.seen)
 }
 
-/// Cuts the run after each of its steps, and once after every step.
-fn assert_resumes<R: Recipe<ModelBank>>(recipe: &R, placement: &Placement) {
-    let steps = recipe.begin().unwrap().0;
+/// A learner on a model that is built anew, under the names that burn gave the first one's weights.
+fn fresh(placement: &Placement, start: &LearnerRecord) -> Learner<ModelBank> {
+    learner(placement, &checkpoint()).with_record(start.clone()).unwrap()
+}
+
+fn assert_resumes<R: Recipe<Learner<ModelBank>>>(recipe: &R, placement: &Placement) {
     let start = learner(placement, &checkpoint()).to_record().unwrap();
+    assert_resumes_on(recipe, || fresh(placement, &start), &placement.name);
+}
+
+/// Cuts the run after each of its steps, and once after every step.
+fn assert_resumes_on<T: Trainable, R: Recipe<T>>(recipe: &R, fresh: impl Fn() -> T, name: &str) {
+    let steps = recipe.begin().unwrap().0;
     let whole = tempfile::tempdir().unwrap();
-    let of = (placement, &start);
-    let (expected, stats) = part(recipe, of, whole.path(), usize::MAX);
+    let (expected, stats) = part(recipe, fresh(), whole.path(), usize::MAX);
     assert_eq!(stats.len(), steps);
     let mut cuts: Vec<Vec<usize>> = (1..steps).map(|cut| vec![cut, usize::MAX]).collect();
     cuts.push((1..=steps).collect());
@@ -87,11 +97,11 @@ fn assert_resumes<R: Recipe<ModelBank>>(recipe: &R, placement: &Placement) {
         let folder = tempfile::tempdir().unwrap();
         let (mut last, mut seen) = (None, Vec::new());
         for &cut in &cuts {
-            let (record, stats) = part(recipe, of, folder.path(), cut);
+            let (record, stats) = part(recipe, fresh(), folder.path(), cut);
             last = Some(record);
             seen.extend(stats);
         }
-        let what = format!("{}, cut at {cuts:?}", placement.name);
+        let what = format!("{name}, cut at {cuts:?}");
         assert_same(&last.unwrap(), &expected, &what);
         assert_eq!(seen, stats, "{what}: statistics");
         let kept = fs::read_dir(folder.path()).unwrap().count();
@@ -173,6 +183,33 @@ fn policy_gradients_without_a_critic_go_on_bit_for_bit() {
 }
 
 #[test]
+fn one_model_at_a_time_goes_on_bit_for_bit() {
+    let prompts = prompts();
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
+    let reward = |episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() };
+    let recipe = OneModelRecipe {
+        method: Reweighting::spr(Temperature::Fixed { beta: 0.5 }),
+        sampling: sampling(&prompts),
+        reward: &reward,
+        steps: 4,
+        epochs: 2,
+        minibatch: 4,
+        micro_batch: 2,
+        optimizer: OptimizerConfig::default(),
+        lr: Schedule::linear(0.01),
+        execution: Execution::default(),
+    };
+    let policy = || Policy::new(checkpoint()).unwrap();
+    let before = policy().to_record().unwrap();
+    assert_resumes_on(&recipe, policy, "spr");
+    let stop = StopFlag::new();
+    let trained = Trainer::new("spr", &stop).train(&recipe, policy(), &mut ()).unwrap();
+    let after = trained.learner.to_record().unwrap();
+    assert!(tensors(&before.weights) != tensors(&after.weights), "it learns");
+    assert_eq!(after.steps, 4 * 2 * 2);
+}
+
+#[test]
 fn ppo_goes_on_bit_for_bit_in_every_placement() {
     let prompts = prompts();
     let ppo = PpoConfig {
@@ -199,7 +236,7 @@ fn assert_is_the_loop(recipe: &PpoRecipe<'_>, placement: &Placement) {
     let mut hand = learner(placement, &checkpoint());
     let mut trained = learner(placement, &checkpoint());
     let mut ppo = Ppo::new(recipe.ppo.clone()).unwrap();
-    let mut state = Recipe::<ModelBank>::begin(recipe).unwrap().1;
+    let mut state = Recipe::<Learner<ModelBank>>::begin(recipe).unwrap().1;
     let Sampling { prompts, prompts_per_round: count, samples, sampler, .. } = &recipe.sampling;
     let built = sampler.build().unwrap();
     for step in 1..=recipe.steps {
@@ -238,7 +275,7 @@ fn written(folder: &Path) -> LearnerRecord {
     };
     let placement = Placement::sft().with_adapter("own");
     let start = learner(&placement, &checkpoint()).to_record().unwrap();
-    part(&sft, (&placement, &start), folder, usize::MAX).0
+    part(&sft, fresh(&placement, &start), folder, usize::MAX).0
 }
 
 fn newest(folder: &Path) -> Result<Option<LearnerRecord>, TrainError> {

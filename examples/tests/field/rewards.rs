@@ -214,8 +214,8 @@ fn recipes_score_what_score_scores() {
     let short = "--iterations 2 --prompts-per-iteration 2 --samples 2";
     for recipe in ["grpo", "spr"] {
         let said = folder.good(recipe, &format!("{flags} {short} --out {recipe}"));
-        let last = if recipe == "grpo" { "grpo 2/2" } else { "iteration 2: score" };
-        names("own: reward model", recipe, &[last, "score", "saved in"], &said);
+        let last = format!("{recipe} 2/2");
+        names("own: reward model", recipe, &[&last, "score", "saved in"], &said);
     }
 }
 

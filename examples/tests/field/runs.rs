@@ -178,11 +178,7 @@ fn runs_02_other_recipes_save_on_a_stop() {
             "kto 10/",
         ),
         ("grpo", &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"), "grpo 2/"),
-        (
-            "spr",
-            &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"),
-            "iteration 2:",
-        ),
+        ("spr", &format!("{sampled} --iterations 100000 --prompts-per-iteration 2"), "spr 2/"),
     ];
     for (name, args, sign) in recipes {
         let args = format!("--model base {args} --out {name}-out");

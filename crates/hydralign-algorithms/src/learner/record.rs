@@ -14,7 +14,7 @@ use hydralign_core::Differentiable;
 pub struct LearnerRecord {
     /// The weights that are trained, in burn's format.
     pub weights: Bytes,
-    /// The optimizer's moments and counts, in burn's format.
+    /// The optimizer's moments and counts, in burn's format; empty where none lives from step to step.
     pub optimizer: Bytes,
     /// Optimizer steps taken.
     pub steps: usize,

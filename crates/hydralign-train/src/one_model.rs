@@ -1,0 +1,180 @@
+use crate::{Context, Recipe, Sampling, Stateless, TrainError, Trainable, Values};
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+use hydralign_algorithms::{
+    AlgorithmError, Epochs, Learner, LearnerRecord, Nll, OptimizerConfig, Order, Reweighting,
+    WeightedSequence, weighted_batch,
+};
+use hydralign_core::random::sub_seed;
+use hydralign_core::{Episode, Phase, Reward, Role, Sequence};
+use hydralign_models::{Checkpoint, ModelBank, ModelError, Start};
+use hydralign_placement::{Execution, LoraShape, Placement};
+use hydralign_runs::Schedule;
+
+/// A policy that learns its own weighted responses, one model at a time: it samples, a reward scores, the
+/// responses are weighed, and a learner that lives for this iteration makes the next policy (SPR, AWR, RWR).
+#[derive(Clone)]
+pub struct OneModelRecipe<'a> {
+    /// How scores become weights.
+    pub method: Reweighting,
+    /// What responses are drawn to, and how.
+    pub sampling: Sampling<'a>,
+    /// The score of an episode. What it holds may be built when it is asked and dropped when it has answered.
+    pub reward: &'a dyn Reward,
+    /// Iterations.
+    pub steps: usize,
+    /// Passes over the weighted responses of an iteration.
+    pub epochs: usize,
+    /// Responses of an optimizer step.
+    pub minibatch: usize,
+    /// Responses that are differentiated at a time; memory depends on it, results do not.
+    pub micro_batch: usize,
+    /// The optimizer, fresh in each iteration.
+    pub optimizer: OptimizerConfig,
+    /// Learning rate of each iteration.
+    pub lr: Schedule,
+    /// How passes are carried out.
+    pub execution: Execution,
+}
+
+/// A policy between two iterations.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    model: Checkpoint,
+    steps: usize,
+}
+
+impl Policy {
+    /// The policy that a run starts from.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a checkpoint with an adapter: it must be merged first.
+    pub fn new(model: Checkpoint) -> Result<Self, TrainError> {
+        // Refused here as it would be where the first learner is built.
+        ModelBank::new(&placement(), &Start::joint(&model), &LoraShape::default(), 0)?;
+        Ok(Self { model, steps: 0 })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Checkpoint {
+        &self.model
+    }
+}
+
+impl Trainable for Policy {
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn to_record(&self) -> Result<LearnerRecord, TrainError> {
+        let weights = self.model.trunk.clone().into_record().into_bytes();
+        let weights = weights.map_err(AlgorithmError::from)?;
+        let optimizer = Bytes::from_bytes_vec(Vec::new());
+        Ok(LearnerRecord { weights, optimizer, steps: self.steps })
+    }
+
+    fn with_record(mut self, record: LearnerRecord) -> Result<Self, TrainError> {
+        let weights = ModuleRecord::from_bytes(record.weights).map_err(AlgorithmError::from)?;
+        let trunk = self.model.trunk.try_load_record(weights).map_err(AlgorithmError::from)?;
+        self.model.trunk = trunk;
+        Ok(Self { steps: record.steps, ..self })
+    }
+}
+
+fn placement() -> Placement {
+    Placement::policy("policy", false, false)
+}
+
+impl Recipe<Policy> for OneModelRecipe<'_> {
+    type State = Stateless;
+
+    fn begin(&self) -> Result<(usize, Stateless), TrainError> {
+        self.lr.validate()?;
+        self.sampling.validate()?;
+        self.optimizer.validate()?;
+        self.execution.validate().map_err(ModelError::from)?;
+        let counts = [
+            ("steps", self.steps),
+            ("epochs", self.epochs),
+            ("minibatch", self.minibatch),
+            ("micro_batch", self.micro_batch),
+        ];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((what, _)) => Err(AlgorithmError::Empty { what }.into()),
+            None => Ok((self.steps, Stateless {})),
+        }
+    }
+
+    fn step(
+        &self,
+        step: usize,
+        policy: &mut Policy,
+        _: &mut Stateless,
+        context: &mut Context<'_>,
+    ) -> Result<Values, TrainError> {
+        context.observer.phase(Phase::Generate);
+        let prompts = self.sampling.prompts_of(step - 1);
+        let bank = ModelBank::frozen(policy.model.clone()).with_execution(self.execution)?;
+        let episodes = self.sampling.draw(&bank, step - 1, &prompts, context.stop)?;
+        drop(bank);
+        context.observer.phase(Phase::Score);
+        let scores = self.reward.score(&episodes)?;
+        let samples = self.sampling.samples;
+        let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
+        drop::<Vec<Episode>>(episodes);
+        let groups: Vec<Vec<Sequence>> = rows.chunks(samples).map(<[_]>::to_vec).collect();
+        let by_group: Vec<Vec<f32>> = scores.chunks(samples).map(<[_]>::to_vec).collect();
+        context.observer.phase(Phase::Credit);
+        let weighted = self.method.weigh(&groups, &by_group, None)?;
+        if context.stop.is_stopped() {
+            return Err(TrainError::Stopped);
+        }
+        context.observer.phase(Phase::Update);
+        let lr = self.lr.lr(step, self.steps);
+        let loss = self.learn(step, policy, &weighted.rows, lr)?;
+        context.observer.phase(Phase::Report);
+        let score = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / scores.len() as f64;
+        let values = [
+            ("score", score),
+            ("beta", weighted.temperature),
+            ("ess", weighted.ess),
+            ("clipped", weighted.clipped),
+            ("mean_weight", weighted.mean_weight),
+            ("loss", loss),
+            ("lr", lr),
+        ];
+        Ok(values.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+}
+
+impl OneModelRecipe<'_> {
+    /// The next policy: also where a step fails, that of the last good one. Returns the mean loss.
+    fn learn(
+        &self,
+        step: usize,
+        policy: &mut Policy,
+        rows: &[WeightedSequence],
+        lr: f64,
+    ) -> Result<f64, TrainError> {
+        let start = Start::joint(&policy.model);
+        let bank = ModelBank::new(&placement(), &start, &LoraShape::default(), 0)?;
+        let device = bank.device();
+        let mut learner = Learner::new(bank.with_execution(self.execution)?, &self.optimizer);
+        let seed = sub_seed(self.sampling.seed, &format!("learn {step}"));
+        let Self { epochs, minibatch, .. } = *self;
+        let order = Epochs { items: rows.len(), minibatch, epochs, seed };
+        let mut loss = 0.0;
+        let ended = order.minibatches().try_for_each(|items| -> Result<(), TrainError> {
+            let part: Vec<WeightedSequence> = items.iter().map(|&i| rows[i].clone()).collect();
+            let batch = weighted_batch(&part, self.micro_batch, &device)?;
+            loss += learner.step(&Nll, &batch, lr)?.loss;
+            Ok(())
+        });
+        policy.steps += learner.steps();
+        let reward_head = policy.model.reward_head.take();
+        policy.model = learner.into_model().checkpoint(Role::Actor)?;
+        policy.model.reward_head = reward_head;
+        ended.map(|()| loss / order.steps() as f64)
+    }
+}
