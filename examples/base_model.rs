@@ -6,12 +6,13 @@
 //! ```
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use hydralign::algorithms::{Epochs, Order as _, nll_batch, train_minibatches};
+use hydralign::algorithms::{Epochs, nll_batch};
 use hydralign::data::{TextTokenizer, encode_completion, encode_prompt};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::{Architecture, ModelBank, SaveOptions, random_trunk, save_checkpoint};
 use hydralign::prelude::*;
-use hydralign::runs::{Decay, Progress, Schedule, stop_on_ctrl_c, write_dir_atomic};
+use hydralign::runs::{Decay, Progress, Steps, stop_on_ctrl_c, write_dir_atomic};
+use hydralign::train::Trained;
 use hydralign_examples::say;
 use hydralign_examples::task::{corpus, save_tokenizer, train_tokenizer};
 use hydralign_examples::{base_model_dir, device, flags};
@@ -87,31 +88,21 @@ fn main() -> Result<()> {
     };
     let placement = Placement::sft();
     let bank = ModelBank::new(&placement, &Start::joint(&checkpoint), &LoraShape::default(), 0)?;
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let epochs =
-        Epochs { items: rows.len(), minibatch: args.minibatch, epochs: 1, seed: args.seed };
-    let (steps, schedule) =
-        (epochs.steps(), Schedule { peak: args.lr, decay: Decay::Cosine, warmup: 50 });
-    let mut progress = Progress::stderr(&["nll", "grad_norm"], 20);
-    let mut done = 0;
-    let ended = train_minibatches(
-        &mut learner,
-        &Nll,
-        &epochs,
-        |step| schedule.lr(step, steps),
-        |items| {
+    let learner = Learner::new(bank, &OptimizerConfig::default());
+    let Args { minibatch, lr: peak, seed, .. } = args;
+    let recipe = Supervised {
+        objective: Nll,
+        order: Epochs { items: rows.len(), minibatch, epochs: 1, seed },
+        lr: Schedule { peak, decay: Decay::Cosine, warmup: 50 },
+        batch: |_: &ModelBank, items: &[usize]| {
             let rows: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            nll_batch(&rows, args.minibatch, &device)
+            Ok(nll_batch(&rows, minibatch, &device)?)
         },
-        |step, report| {
-            done = step;
-            let values =
-                vec![("nll".to_owned(), report.loss), ("grad_norm".to_owned(), report.grad_norm)];
-            progress.stats(&Stats { stage: "base".into(), step, steps, values });
-            !stop.is_stopped()
-        },
-    );
+    };
+    let mut progress = Progress::stderr(&["loss", "grad_norm"], 20);
+    let trained_model = Trainer::new("base", &stop).train(&recipe, learner, &mut progress)?;
     progress.finish();
+    let Trained { learner, progress: Steps { done, steps, .. }, ended } = trained_model;
     ensure!(done > 0 || ended.is_err(), "stopped before anything was learnt; nothing is saved");
     // An unfinished model goes beside: the folder keeps the one that it has.
     let complete = ended.is_ok() && done == steps;

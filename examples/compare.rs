@@ -32,10 +32,10 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [0u64, 1, 2, 3, 4])]
     seeds: Vec<u64>,
     /// Sampled tokens that each method may learn from.
-    #[arg(long, default_value_t = 32_768)]
+    #[arg(long, default_value_t = 32_768, conflicts_with = "smoke")]
     tokens: usize,
     /// Operations that each method may spend, in units of 10⁹.
-    #[arg(long, default_value_t = 1_000.0)]
+    #[arg(long, default_value_t = 1_000.0, conflicts_with = "smoke")]
     gflops: f64,
     /// Prompts of a round.
     #[arg(long, default_value_t = 16)]

@@ -19,7 +19,7 @@ use hydralign::rollout::{Monitor, Progress, RolloutError, sample_prompts};
 use hydralign::runs::{StopFlag, stop_on_ctrl_c};
 use hydralign_examples::data::note_ending;
 use hydralign_examples::model::Model;
-use hydralign_examples::output::Output;
+use hydralign_examples::output::{Output, files_of};
 use hydralign_examples::rows::{RowArgs, Truncate, advised, tell};
 use hydralign_examples::{device, unless_broken_pipe};
 use serde::Serialize;
@@ -51,8 +51,8 @@ struct Args {
     /// Talk to the model: turns from the terminal or from standard input, one a line.
     #[arg(long)]
     chat: bool,
-    /// What the system says before the first turn of a chat.
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    /// What the system says before the first turn, of --chat.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "input"])]
     system: Option<String>,
     /// The most likely token each time, instead of a random one.
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
@@ -171,7 +171,8 @@ impl Writer<'_> {
             println!();
             return Ok(());
         }
-        let inputs = find_files(&self.args.input)?;
+        let mut inputs = find_files(&self.args.input)?;
+        inputs.extend(files_of([Some(self.args.model.as_path()), self.args.adapter.as_deref()]));
         let mut out = Output::open(self.args.out.as_deref(), &inputs, self.args.overwrite)?;
         let mut written = 0;
         if let Err(error) = self.answer_all(&prompts, &mut out, &mut written) {

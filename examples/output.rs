@@ -31,6 +31,12 @@ pub fn output_file<P: AsRef<Path>>(
     })
 }
 
+/// The files in some folders, such as those of a model: what an output must not take the place of.
+pub fn files_of<'a>(folders: impl IntoIterator<Item = Option<&'a Path>>) -> Vec<PathBuf> {
+    let listed = folders.into_iter().flatten().filter_map(|dir| std::fs::read_dir(dir).ok());
+    listed.flatten().filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_file()).collect()
+}
+
 impl Output {
     /// A file that is none of `others`; standard output for `-` or no path.
     ///

@@ -1,14 +1,16 @@
 //! Runs that keep checkpoints and go on from them.
 
-use crate::say;
 use crate::setup::Setup;
+use crate::{note, say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use clap::parser::ValueSource;
 use hydralign::core::{Observers, Phase};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{CHECKPOINTS, MetricsFile, Overwrite, Place, Progress, RunFolder};
+use hydralign::runs::{
+    CHECKPOINTS, MetricsFile, Overwrite, Place, Progress, RunFolder, read_metrics,
+};
 use hydralign::train::{Checkpoints, Recipe, Trainable, Trainer};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -97,8 +99,16 @@ impl Setup {
     ) -> Result<()> {
         let (checkpoints, mut metrics) = self.prepare(&folder, || {
             let checkpoints = resume.checkpoints(&folder)?;
-            let done = checkpoints.newest_step()?.unwrap_or(0);
+            let newest = checkpoints.newest_step()?;
+            let done = newest.unwrap_or(0);
             if resume.resume.is_some() {
+                let model = folder.file("model");
+                ensure!(
+                    newest.is_some() || !model.exists(),
+                    "{} has a model and no checkpoint to go on from: --config {} trains anew",
+                    folder.path().display(),
+                    folder.file("config.toml").display()
+                );
                 say!("goes on after step {done}");
             }
             let metrics = metrics_after(&folder.file("metrics.jsonl"), done)?;
@@ -127,7 +137,22 @@ impl Setup {
 /// The metrics of the steps that a checkpoint holds; those after it will be reported again.
 fn metrics_after(path: &Path, done: usize) -> Result<MetricsFile> {
     Ok(match done > 0 && path.exists() {
-        true => MetricsFile::resume(path, |line| line.step <= done)?,
-        false => MetricsFile::create(path)?,
+        true => {
+            let there = read_metrics(path)?.iter().filter(|line| line.step <= done).count();
+            if there < done {
+                note(&format!(
+                    "{}: {} of the {done} steps before are not in it",
+                    path.display(),
+                    done - there
+                ));
+            }
+            MetricsFile::resume(path, |line| line.step <= done)?
+        }
+        false => {
+            if done > 0 {
+                note(&format!("{} is not there: it begins after step {done}", path.display()));
+            }
+            MetricsFile::create(path)?
+        }
     })
 }

@@ -14,7 +14,7 @@ use hydralign::prelude::*;
 use hydralign::rewards::unpadded;
 use hydralign::runs::{StopFlag, stop_on_ctrl_c};
 use hydralign_examples::model::Model;
-use hydralign_examples::output::{Output, standard_input};
+use hydralign_examples::output::{Output, files_of, standard_input};
 use hydralign_examples::tensor_spool::TensorSpool;
 use hydralign_examples::{device, unless_broken_pipe};
 use serde::Serialize;
@@ -85,10 +85,11 @@ fn run(args: &Args) -> Result<()> {
         args.model.display()
     );
     let given = |path: &Option<PathBuf>| path.clone().filter(|p| p != Path::new("-"));
-    let needed = [given(&args.input).unwrap_or_else(standard_input)];
+    let mut needed = vec![given(&args.input).unwrap_or_else(standard_input)];
+    needed.extend(files_of([Some(args.model.as_path()), args.adapter.as_deref()]));
     let stop = stop_on_ctrl_c()?;
     let out = Output::open(args.out.as_deref(), &needed, args.overwrite)?;
-    let needed: Vec<PathBuf> = needed.into_iter().chain(given(&args.out)).collect();
+    needed.extend(given(&args.out));
     let spool = |path| TensorSpool::new(path, &needed, args.overwrite);
     let mut scorer = Scorer {
         model: &model,

@@ -23,8 +23,8 @@ use hydralign::prelude::*;
 use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{
-    Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError, RunFolder, RunStatus, Steps,
-    StopFlag, keep, mean,
+    CHECKPOINTS, Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError, RunFolder,
+    RunStatus, Steps, StopFlag, keep, mean,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -601,7 +601,11 @@ pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFo
     let read: Vec<&str> = config.inputs.values().map(|input| input.path.as_str()).collect();
     place.begin(config, &find_files(&read)?).map_err(|error| match error {
         RunError::NotEmpty { .. } => anyhow!(
-            "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete, --resume DIR goes on with a run that has checkpoints"
+            "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete{}",
+            match place.folder().join(CHECKPOINTS).exists() {
+                true => ", --resume DIR goes on with it",
+                false => "",
+            }
         ),
         RunError::InputInFolder { .. }
         | RunError::NotARunFolder { .. }

@@ -77,7 +77,11 @@ impl Args {
             Ok(value)
         };
         Ok(Reweighting::spr(match self.beta.strip_prefix("ess=") {
-            Some(share) => Temperature::TargetEss { share: number(share)? },
+            Some(share) => {
+                let share = number(share)?;
+                ensure!(share < 1.0, "--beta ess={share}: the share must be below 1");
+                Temperature::TargetEss { share }
+            }
             None => Temperature::Fixed { beta: number(&self.beta)? },
         }))
     }

@@ -5,20 +5,21 @@ use crate::data::{RunData, gold_scores};
 use crate::evaluate::respond;
 use crate::memory::{experience_bytes, has_pools, hold_models};
 use crate::note;
-use crate::recipe::{Recipe, Supervised};
+use crate::recipe::{Recipe, Supervised as Supervision};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
-    AlgorithmError, Epochs, HydraSft, Order as _, Pairwise, StepReport, UpdateReport, nll_batch,
-    preference_batch, ranking_batch, train_minibatches,
+    AlgorithmError, Epochs, Order as _, Pairwise, UpdateReport, nll_batch, preference_batch,
+    ranking_batch,
 };
 use hydralign::core::random::{in_rounds, sub_seed};
-use hydralign::core::{CoreError, Objective};
+use hydralign::core::{CoreError, Objective, Observers};
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{Category, PhaseName, Workload};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::rollout::{RolloutStats, sample_prompts};
-use hydralign::runs::{Ledger, Schedule, Steps, StopFlag};
+use hydralign::runs::{Ledger, Steps};
+use hydralign::train::TrainError;
 
 /// What every stage needs to know of its run.
 pub struct Stages<'a> {
@@ -60,10 +61,16 @@ fn stats(stage: &str, step: usize, steps: usize, values: Vec<(String, f64)>) -> 
     Stats { stage: stage.to_owned(), step, steps, values }
 }
 
-fn step_values(report: &StepReport, lr: f64) -> Vec<(String, f64)> {
-    let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
-    let extra = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
-    own.chain(extra.map(|(n, v)| (n.to_owned(), v))).collect()
+/// Writes down that the optimizer's state is there, after the first step.
+struct Holding<'a> {
+    ledger: &'a Ledger,
+    moments: u64,
+}
+
+impl Observer for Holding<'_> {
+    fn stats(&mut self, _: &Stats) {
+        self.ledger.hold(Category::Optimizer, self.moments);
+    }
 }
 
 /// Says that a stage ends before its warm-up does, as it does where data are few.
@@ -109,34 +116,31 @@ impl PpoRun<'_> {
 }
 
 impl Stages<'_> {
-    /// Minibatch by minibatch; the learner keeps what it has learnt however that ends.
+    /// Minibatch by minibatch; the bank keeps what it has learnt however that ends.
     fn supervise<O: Objective>(
         &self,
         (stage, seed): (&str, &str),
         (bank, start): (ModelBank, &Checkpoint),
-        objective: &O,
-        (settings, items): (&Supervised, usize),
+        objective: O,
+        (settings, items): (&Supervision, usize),
         observer: &mut dyn Observer,
         batch: impl Fn(&[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, CoreError>,
-    ) -> Trained {
+    ) -> Result<Trained> {
         let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
-        let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let Supervised { minibatch, epochs, lr, .. } = settings.clone();
+        let learner = Learner::new(bank, &self.recipe.optimizer);
+        let Supervision { minibatch, epochs, lr, .. } = settings.clone();
         let seed = sub_seed(self.recipe.seed, seed);
-        let epochs = Epochs { items, minibatch, epochs, seed };
-        let mut progress = Steps { done: 0, steps: epochs.steps(), begun: false };
-        note_warm_up(stage, &lr, progress.steps);
-        let lr = |step| lr.lr(step, progress.steps);
-        observer.phase(Phase::Update);
-        let after_step = |step, report: &StepReport| {
-            progress.done = step;
-            self.ledger.hold(Category::Optimizer, moments);
-            observer.stats(&stats(stage, step, epochs.steps(), step_values(report, lr(step))));
-            !self.stop.is_stopped()
-        };
-        let ended = train_minibatches(&mut learner, objective, &epochs, lr, batch, after_step);
-        let ended = ended.with_context(|| at(stage, progress.done + 1, Phase::Update));
-        Trained { bank: learner.into_model(), progress, ended }
+        let order = Epochs { items, minibatch, epochs, seed };
+        note_warm_up(stage, &lr, order.steps());
+        let batch = |_: &ModelBank, items: &[usize]| Ok(batch(items)?);
+        let recipe = Supervised { objective, order, lr, batch };
+        let mut holding = Holding { ledger: self.ledger, moments };
+        let mut observers = Observers(vec![&mut holding, observer]);
+        let trainer = Trainer::new(stage, self.stop);
+        let trained = trainer.train(&recipe, learner, &mut observers);
+        let trained = trained.with_context(|| format!("stage {stage}"))?;
+        let (bank, ended) = (trained.learner.into_model(), trained.ended.map_err(Into::into));
+        Ok(Trained { bank, progress: trained.progress, ended })
     }
 
     /// Supervised fine-tuning on the demonstrations, all weights.
@@ -153,7 +157,7 @@ impl Stages<'_> {
             nll_batch(&rows, settings.micro_batch, self.device)
         };
         let of = (settings, rows.len());
-        Ok(self.supervise(("sft", "sft"), (bank, base), &Nll, of, observer, batch))
+        self.supervise(("sft", "sft"), (bank, base), Nll, of, observer, batch)
     }
 
     /// [`Stages::train_sft`] to its end.
@@ -184,7 +188,7 @@ impl Stages<'_> {
             ranking_batch(&pairs, settings.micro_batch, self.device)
         };
         let (names, of) = (("reward_model", "reward model"), (settings, pairs.len()));
-        Ok(self.supervise(names, (bank, start), &Pairwise::default(), of, observer, batch))
+        self.supervise(names, (bank, start), Pairwise::default(), of, observer, batch)
     }
 
     /// Hydra-SFT on the preference pairs: LM head and reward head together.
@@ -210,14 +214,8 @@ impl Stages<'_> {
             preference_batch(&pairs, settings.training.micro_batch, self.device)
         };
         let (names, of) = (("hydra_sft", "hydra_sft"), (&settings.training, pairs.len()));
-        Ok(self.supervise(
-            names,
-            (bank, start),
-            &HydraSft { config: settings.loss },
-            of,
-            observer,
-            batch,
-        ))
+        let objective = HydraSft { config: settings.loss };
+        self.supervise(names, (bank, start), objective, of, observer, batch)
     }
 
     /// [`Stages::train_hydra_sft`] to its end.
@@ -337,7 +335,10 @@ fn at(stage: &str, step: usize, phase: Phase) -> String {
 
 /// True if an error means that the numbers went bad, not the input.
 pub fn is_numerical(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| matches!(e.downcast_ref(), Some(AlgorithmError::NonFinite { .. })))
+    error.chain().any(|e| {
+        matches!(e.downcast_ref(), Some(AlgorithmError::NonFinite { .. }))
+            || e.downcast_ref().is_some_and(TrainError::is_numerical)
+    })
 }
 
 /// The placement of a run, for a checkpoint with or without an adapter of its own. Where all

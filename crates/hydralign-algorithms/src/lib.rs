@@ -49,7 +49,7 @@ pub use reweight::{
 };
 pub use rollout_readings::scores_of;
 pub use rows::Rows;
-pub use supervised::{ComparedEpochs, Epochs, Order, train_minibatches};
+pub use supervised::{ComparedEpochs, Epochs, Order};
 pub use updates::UpdateReport;
 pub use value::{
     Ilql, IlqlBatch, IlqlRow, PrefixBatch, PrefixRegression, ilql_batch, prefix_batch,

@@ -1,7 +1,6 @@
+use crate::AlgorithmError;
 use crate::settings::check;
-use crate::{AlgorithmError, Learner, StepReport};
 use hydralign_core::random::permutation;
-use hydralign_core::{CoreError, Differentiable, Objective, TokenBatch};
 
 /// Which items each minibatch of a run holds: a function of its number alone, so that a run can go on anywhere.
 pub trait Order {
@@ -91,38 +90,6 @@ impl Order for ComparedEpochs {
         let Epochs { items, minibatch, seed, .. } = self.0;
         part(items, seed, index, self.per_epoch(), minibatch)
     }
-}
-
-/// Trains on minibatches until the epochs are over or `after_step` says to stop.
-///
-/// `lr` maps the step, from 1, to the learning rate. `batch` makes the micro-batches of a
-/// minibatch from item indices. `after_step` returns false to stop early.
-///
-/// # Errors
-/// As [`Learner::step`]; the learner then holds the weights of the last good step.
-pub fn train_minibatches<M, O>(
-    learner: &mut Learner<M>,
-    objective: &O,
-    epochs: &Epochs,
-    lr: impl Fn(usize) -> f64,
-    batch: impl Fn(&[usize]) -> Result<Vec<(TokenBatch, O::Batch)>, CoreError>,
-    mut after_step: impl FnMut(usize, &StepReport) -> bool,
-) -> Result<(), AlgorithmError>
-where
-    M: Differentiable,
-    O: Objective,
-{
-    if epochs.items == 0 {
-        return Err(AlgorithmError::Empty { what: "items" });
-    }
-    for (index, items) in epochs.minibatches().enumerate() {
-        let step = index + 1;
-        let report = learner.step(objective, &batch(&items)?, lr(step))?;
-        if !after_step(step, &report) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -366,10 +366,34 @@ fn columns_that_change_what_a_row_says_are_followed_or_refused() {
         (json!({"prompt": "One", "system": "S"}), "`system`"),
         (json!({"prompt": turns(&[("system", "T"), ("user", "Q")]), "system": "S"}), "`system`"),
         (json!({"prompt": "One", "history": [["a", "b"]]}), "`history`"),
+        (json!({"prompt": "One", "pixel_values": [1]}), "`pixel_values`"),
+        (json!({"prompt": turns(&TALK[..1]), "documents": [{"text": "D"}]}), "`documents`"),
+        (json!({"prompt": turns(&TALK[..1]), "functions": [{"name": "w"}]}), "`functions`"),
+        (
+            json!({"prompt": turns(&TALK[..1]), "chat_template_kwargs": {"enable_thinking": false}}),
+            "`chat_template_kwargs`",
+        ),
+        (json!({"prompt": "One", "knowledge": "Two"}), "`knowledge`"),
+        (json!({"prompt": "One", "system_prompt": "S"}), "`system`"),
+        (
+            json!({"prompt": turns(&TALK[..1]), "system": "S", "system_prompt": "T"}),
+            "`system_prompt`",
+        ),
+        (json!({"prompt": "One", "label": true, "kto_tag": false}), "`kto_tag`"),
+        (json!({"prompt": "One", "completion": "a", "response": "b"}), "`response`"),
+        (json!({"prompt": [{"role": "user", "content": "a", "value": "b"}]}), "`value`"),
+        (json!({"prompt": [{"role": "user", "from": "gpt", "content": "b"}]}), "`from`"),
+        (json!({"prompt": [{"role": "user", "content": "a", "files": ["f"]}]}), "files"),
     ];
     for (row, column) in refused {
         let error = Row::new(CHATML, &row).prompt().unwrap_err();
         assert!(error.contains("rows.jsonl, line 1: ") && error.contains(column), "{error}");
+    }
+    for name in ["system", "system_prompt", "system_message"] {
+        let row = json!({"prompt": turns(&TALK[..1]), name: "S"});
+        let expected = json!({"prompt": turns(&[("system", "S"), TALK[0]])});
+        let expected = Row::new(CHATML, &expected).prompt().unwrap();
+        assert_eq!(Row::new(CHATML, &row).prompt().unwrap(), expected, "{name}");
     }
     let empty = json!({"prompt": "One", "images": [], "system": "", "tools": null, "history": []});
     assert_eq!(Row::new(CHATML, &empty).prompt().unwrap(), "One");

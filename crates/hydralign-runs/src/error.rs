@@ -56,7 +56,7 @@ pub enum RunError {
         keys: Vec<String>,
     },
     /// Two runs cannot share a folder.
-    #[error("another run is writing to `{}`", path.display())]
+    #[error("another process is writing to `{}`", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,

@@ -3,7 +3,7 @@ use crate::{RunError, RunState, RunStatus};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Present in every run folder, so that nothing else is ever replaced or continued. A run that is under way
 /// holds a lock on it.
@@ -17,7 +17,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// Ends the name of what is still being written.
 const PARTIAL: &str = "partial";
 /// Ends the name of a folder that is being replaced.
-const PREVIOUS: &str = "previous";
+const PREVIOUS: &str = "hydralign-previous";
 /// Ends the name of the folder in which a replacement grows.
 const NEW: &str = "new";
 
@@ -232,7 +232,13 @@ fn lock(path: &Path) -> Result<File, RunError> {
 /// A path whose last part is a name, so that another name can stand beside it, and no link: what is
 /// replaced is the folder that a link leads to.
 fn with_a_name(path: PathBuf) -> Result<PathBuf, RunError> {
-    let plain: PathBuf = path.components().collect();
+    let mut plain: PathBuf = path.components().collect();
+    // What stands behind `..` depends on links, and may be the folder itself.
+    if let (true, Some(name), Some(parent)) =
+        (plain.components().any(|c| c == Component::ParentDir), plain.file_name(), plain.parent())
+    {
+        plain = fs::canonicalize(parent).map_err(RunError::io("find", parent))?.join(name);
+    }
     if plain.file_name().is_some() {
         return followed(plain, MOST_LINKS);
     }
@@ -332,7 +338,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 ///
 /// `build` fills `name.partial`, beside it, which takes the name when all its files have reached the disk.
 /// Behind a link, it is the folder that the link leads to, and the link stays.
-/// A folder that is there is set aside as `name.previous` for the moment between two renames;
+/// A folder that is there is set aside as `name.hydralign-previous` for the moment between two renames;
 /// [`RunFolder::create`] with [`Overwrite::Continue`] brings it back if the power fails there.
 ///
 /// # Errors

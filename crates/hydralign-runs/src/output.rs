@@ -1,14 +1,14 @@
 use crate::RunError;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A file of results that takes its name when it is complete: until then, and if it never is, the path
 /// holds what it held before.
 ///
-/// Bytes go to `name.partial` beside it, which is there after a failure if anything was written. A
-/// symbolic link stays, and the file that it leads to is replaced. Devices and pipes are written through,
+/// Bytes go to `name.partial` beside it, which one process at a time writes, and which is there after a failure
+/// if anything was written. A symbolic link stays, and the file that it leads to is replaced. Devices and pipes are written through,
 /// and so is a file in a folder that takes no new files. New files have the usual permissions, replaced
 /// ones their own.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl OutputFile {
     /// replaces a file with anything in it where that is asked for.
     ///
     /// # Errors
-    /// [`RunError::SameFile`]; [`RunError::Exists`]; [`RunError::Io`] if it cannot be written.
+    /// [`RunError::SameFile`]; [`RunError::Exists`], also for what a failure has left; [`RunError::Busy`] if
+    /// another process writes it; [`RunError::Io`] if it cannot be written.
     pub fn create<P: AsRef<Path>>(
         path: &Path,
         others: &[P],
@@ -43,8 +44,19 @@ impl OutputFile {
             return Err(RunError::Exists { path: path.to_owned() });
         }
         let partial = with_suffix(&target, ".partial");
-        match File::create(&partial) {
+        if let Some(other) = others.iter().map(AsRef::as_ref).find(|other| same(&partial, other)) {
+            return Err(RunError::SameFile { path: partial, other: other.to_owned() });
+        }
+        if !replace && fs::metadata(&partial).is_ok_and(|left| left.len() > 0) {
+            return Err(RunError::Exists { path: partial });
+        }
+        match File::options().write(true).create(true).truncate(false).open(&partial) {
             Ok(file) => {
+                // The lock goes with the file; whoever else writes there has it.
+                if let Err(TryLockError::WouldBlock) = file.try_lock() {
+                    return Err(RunError::Busy { path: partial });
+                }
+                file.set_len(0).map_err(RunError::io("write", &partial))?;
                 if let Some(kind) = kind {
                     let kept = file.set_permissions(kind.permissions());
                     kept.map_err(RunError::io("write", &partial))?;
@@ -173,6 +185,29 @@ mod tests {
         fs::write(&path, "").unwrap();
         OutputFile::create(&path, &NONE, false).unwrap().finish().unwrap();
         OutputFile::create(Path::new("/dev/null"), &NONE, false).unwrap().finish().unwrap();
+    }
+
+    /// What a stop has left is a result too, and may be an input.
+    #[test]
+    fn what_is_partial_is_neither_lost_nor_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("out"), dir.path().join("out.partial"));
+        fs::write(&partial, "half").unwrap();
+        let error = OutputFile::create(&path, &NONE, false).unwrap_err();
+        assert!(matches!(&error, RunError::Exists { path } if *path == partial), "{error}");
+        let error = OutputFile::create(&path, &[&partial], true).unwrap_err();
+        assert!(matches!(error, RunError::SameFile { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&partial).unwrap(), "half");
+        let mut first = OutputFile::create(&path, &NONE, true).unwrap();
+        for replace in [false, true] {
+            first.write_all(b"new").unwrap();
+            first.flush().unwrap();
+            let error = OutputFile::create(&path, &NONE, replace).unwrap_err();
+            let busy = matches!(error, RunError::Busy { .. } | RunError::Exists { .. });
+            assert!(busy, "{error}");
+        }
+        first.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "newnew");
     }
 
     #[test]

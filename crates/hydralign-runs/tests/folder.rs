@@ -85,7 +85,7 @@ fn a_power_failure_between_two_renames_loses_nothing() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a");
     run(&path, Overwrite::Refuse, "one").unwrap();
-    fs::rename(&path, root.path().join("a.previous")).unwrap();
+    fs::rename(&path, root.path().join("a.hydralign-previous")).unwrap();
     assert!(matches!(RunFolder::create(&path, Overwrite::Refuse), Err(RunError::NotEmpty { .. })));
     assert_eq!(model(&path), "one");
 }
@@ -127,12 +127,12 @@ fn continuing_removes_what_a_crash_left_half_written() {
     fs::write(file("config.toml"), b"whole").unwrap();
     fs::write(file("config.toml.partial"), b"ha").unwrap();
     // A crash between the two renames of a checkpoint folder, one level down.
-    fs::create_dir_all(file("checkpoints/latest.previous")).unwrap();
-    fs::write(file("checkpoints/latest.previous/weights"), b"old").unwrap();
+    fs::create_dir_all(file("checkpoints/latest.hydralign-previous")).unwrap();
+    fs::write(file("checkpoints/latest.hydralign-previous/weights"), b"old").unwrap();
     fs::create_dir(file("checkpoints/latest.partial")).unwrap();
     // A crash after both renames.
     fs::create_dir(file("best")).unwrap();
-    fs::create_dir(file("best.previous")).unwrap();
+    fs::create_dir(file("best.hydralign-previous")).unwrap();
 
     RunFolder::create(root.path(), Overwrite::Continue).unwrap();
     assert_eq!(names(root.path()), ["best", "checkpoints", "config.toml"]);
@@ -227,6 +227,41 @@ fn a_folder_says_how_its_run_ended() {
     assert_eq!(state(&at("nothing")), RunState::Failed);
     run("early", 0, false, Ok(()), &stop).unwrap_err();
     assert_eq!(state(&at("early")), RunState::Stopped);
+}
+
+/// `q/../q` is `q`; a path that does not lead anywhere yet may have a dot-dot too.
+#[test]
+fn a_folder_has_one_name() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("q");
+    let keep = |path: &Path, overwrite| {
+        let folder = RunFolder::create(path, overwrite).unwrap();
+        fs::write(folder.result("weights").unwrap(), b"new").unwrap();
+        folder.finish().unwrap();
+    };
+    keep(&path, Overwrite::Refuse);
+    keep(&path.join("../q"), Overwrite::Replace);
+    assert!(path.join("weights").exists());
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    keep(&path.join("../r"), Overwrite::Refuse);
+    assert!(root.path().join("r/weights").exists());
+}
+
+/// A name of the user's is not taken for the program's own.
+#[test]
+fn a_run_that_was_named_previous_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, older) = (root.path().join("q"), root.path().join("q.previous"));
+    for folder in [&older, &path] {
+        let folder = RunFolder::create(folder, Overwrite::Refuse).unwrap();
+        fs::write(folder.result("weights").unwrap(), b"old").unwrap();
+        folder.finish().unwrap();
+    }
+    RunFolder::create(&path, Overwrite::Replace).unwrap().finish().unwrap();
+    assert!(older.join("weights").exists());
+    fs::remove_dir_all(&path).unwrap();
+    RunFolder::create(&path, Overwrite::Refuse).unwrap();
+    assert!(older.join("weights").exists());
 }
 
 fn place(out: &Path, overwrite: bool) -> Place {

@@ -1,5 +1,5 @@
 use hydralign_algorithms::AlgorithmError;
-use hydralign_core::CoreError;
+use hydralign_core::{CoreError, Phase};
 use hydralign_models::ModelError;
 use hydralign_rollout::{RolloutError, SampleError};
 use hydralign_runs::RunError;
@@ -14,7 +14,7 @@ pub enum TrainError {
     #[error("stopped")]
     Stopped,
     /// A checkpoint that is not what was written.
-    #[error("checkpoint `{}`: {reason}", path.display())]
+    #[error("checkpoint `{}`: {reason}; without its folder, the one before is the newest", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -37,12 +37,14 @@ pub enum TrainError {
         reason: String,
     },
     /// A step failed.
-    #[error("stage {stage}, step {step}: {reason}")]
+    #[error("stage {stage}, step {step}{}: {reason}", in_phase(*phase))]
     Step {
         /// The stage.
         stage: String,
         /// Which one, from 1.
         step: usize,
+        /// The phase that it was in, if it said one.
+        phase: Option<Phase>,
         /// Why.
         reason: Box<TrainError>,
     },
@@ -64,4 +66,19 @@ pub enum TrainError {
     /// A fault of the files around the run.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl TrainError {
+    /// Whether the numbers went bad, and not the input.
+    pub fn is_numerical(&self) -> bool {
+        match self {
+            Self::Step { reason, .. } => reason.is_numerical(),
+            Self::Algorithm(error) => matches!(error, AlgorithmError::NonFinite { .. }),
+            _ => false,
+        }
+    }
+}
+
+fn in_phase(phase: Option<Phase>) -> String {
+    phase.map_or_else(String::new, |phase| format!(", phase {phase}"))
 }

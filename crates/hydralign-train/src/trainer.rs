@@ -88,14 +88,17 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let (step, before) = (progress.done + 1, learner.steps());
-        let mut context = Context { observer: &mut *observer, stop: self.stop };
-        let values = recipe.step(step, learner, state, &mut context).map_err(|error| {
+        let mut phases = Phases { observer: &mut *observer, last: None };
+        let mut context = Context { observer: &mut phases, stop: self.stop };
+        let values = recipe.step(step, learner, state, &mut context);
+        let phase = phases.last;
+        let values = values.map_err(|error| {
             progress.begun = learner.steps() > before;
             match error {
                 TrainError::Stopped => TrainError::Stopped,
                 other => {
                     let (stage, reason) = (self.stage.to_owned(), Box::new(other));
-                    TrainError::Step { stage, step, reason }
+                    TrainError::Step { stage, step, phase, reason }
                 }
             }
         })?;
@@ -109,5 +112,22 @@ impl<'a> Trainer<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Remembers the phase that a step is in.
+struct Phases<'a> {
+    observer: &'a mut dyn Observer,
+    last: Option<Phase>,
+}
+
+impl Observer for Phases<'_> {
+    fn phase(&mut self, phase: Phase) {
+        self.last = Some(phase);
+        self.observer.phase(phase);
+    }
+
+    fn stats(&mut self, stats: &Stats) {
+        self.observer.stats(stats);
     }
 }

@@ -6,7 +6,6 @@ use common::{STOP, checkpoint, iterate, learner, ppo_config, prompts};
 use hydralign::advantage::KlControl;
 use hydralign::algorithms::{
     AlgorithmError, Epochs, HydraSftConfig, Pairwise, nll_batch, preference_batch,
-    train_minibatches,
 };
 use hydralign::core::{CoreError, Finish};
 use hydralign::prelude::*;
@@ -15,32 +14,37 @@ fn response(tokens: &[u32]) -> Vec<Sequence> {
     prompts().into_iter().map(|p| Sequence::new(p, tokens.to_vec())).collect()
 }
 
+/// The loss of each step.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn stats(&mut self, stats: &Stats) {
+        self.0.extend(stats.get("loss"));
+    }
+}
+
 #[test]
 fn supervised_fine_tuning_learns_the_completion_and_not_the_prompt() {
     let rows = response(&[9, 4, STOP]);
     let epochs = Epochs { items: rows.len(), minibatch: 4, epochs: 60, seed: 1 };
-    let mut learner = learner(&Placement::sft(), &checkpoint());
-    let (mut first, mut last) = (0.0, 0.0);
-    train_minibatches(
-        &mut learner,
-        &Nll,
-        &epochs,
-        |_| 0.02,
-        |items| {
+    let recipe = Supervised {
+        objective: Nll,
+        order: epochs,
+        lr: Schedule::constant(0.02),
+        batch: |_: &ModelBank, items: &[usize]| {
             let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            nll_batch(&chosen, 2, &Device::flex())
+            Ok(nll_batch(&chosen, 2, &Device::flex())?)
         },
-        |step, report| {
-            if step == 1 {
-                first = report.loss;
-            }
-            last = report.loss;
-            true
-        },
-    )
-    .unwrap();
+    };
+    let mut losses = Losses::default();
+    let learner = learner(&Placement::sft(), &checkpoint());
+    let stop = StopFlag::new();
+    let trained = Trainer::new("sft", &stop).train(&recipe, learner, &mut losses).unwrap();
+    trained.ended.unwrap();
+    let (first, last) = (losses.0[0], losses.0[losses.0.len() - 1]);
     assert!(first > 2.0 && last < 0.05, "{first} → {last}");
-    let bank = learner.model();
+    let bank = trained.learner.model();
     let sampler = SamplerConfig::greedy().build().unwrap();
     let config =
         GenerationConfig { max_new_tokens: 5, stop_tokens: vec![STOP], ..Default::default() };

@@ -38,6 +38,22 @@ fn outputs_take_nothing_from_inputs() {
     dir.write("p", "{\"prompt\": \"Guest Mira\"}\n");
     let said = dir.refused("generate", "--model m --input p --out p");
     names("own: generate", "the output is the input", &["same file", "p"], &said);
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let said =
+            dir.refused("generate", &format!("--model m --input p --out m/{file} --overwrite"));
+        names("own: generate", "the output is of the model", &["same file", file], &said);
+        for flag in ["--out", "--logits"] {
+            let said =
+                dir.refused("score", &format!("--model m --input f {flag} m/{file} --overwrite"));
+            names("own: score", "the output is of the model", &["same file", file], &said);
+        }
+    }
+    dir.write("z.partial", LINES);
+    let said = dir.refused("score", "--model m --input z.partial --out z --overwrite");
+    names("own: score", "the input is what a stop left", &["same file", "z.partial"], &said);
+    let said = dir.refused("score", "--model m --input f --out z");
+    names("own: score", "a stop has left lines", &["z.partial", "--overwrite"], &said);
+    equal("own: score", "they stay", LINES.to_owned(), dir.read("z.partial"));
 }
 
 #[test]
@@ -212,6 +228,8 @@ fn flags_of_another_way_to_run_are_refused() {
         ("generate", "--prompt hi", "--truncate keep-end"),
         ("generate", "--prompt hi", "--on-bad-row skip"),
         ("generate", "--prompt hi", "--overwrite"),
+        ("generate", "--prompt hi", "--system S"),
+        ("generate", "--input p", "--system S"),
         ("best_of_n", "", "--out o"),
         ("best_of_n", "", "--overwrite"),
     ] {

@@ -11,9 +11,14 @@ use serde_json::{Map, Value, json};
 const ASKED: [&str; 3] = ["instruction", "question", "query"];
 const ANSWERED: [&str; 3] = ["output", "answer", "response"];
 /// Columns that belong to what the user asks.
-const ASKING: [&str; 5] = ["instruction", "question", "query", "input", "context"];
+const ASKING: [&str; 7] =
+    ["instruction", "question", "query", "input", "context", "passage", "knowledge"];
+/// Other names of what the system says.
+const SYSTEMS: [&str; 2] = ["system_prompt", "system_message"];
+/// What would be given to a template, and is not.
+const RENDERING: [&str; 3] = ["chat_template_kwargs", "documents", "functions"];
 /// What a model of texts cannot read.
-pub(super) const MEDIA: [&str; 12] = [
+pub(super) const MEDIA: [&str; 19] = [
     "image",
     "images",
     "image_url",
@@ -26,13 +31,20 @@ pub(super) const MEDIA: [&str; 12] = [
     "video",
     "videos",
     "video_url",
+    "image_path",
+    "image_paths",
+    "audio_path",
+    "video_path",
+    "pixel_values",
+    "attachments",
+    "files",
 ];
 
 /// Gives a row the columns of the formats.
 ///
 /// `instruction`, `question` or `query` (with `input` behind a line break) is the user's turn of a
 /// prompt, `output`, `answer` or `response` the assistant's; `prompt` and `response` stay texts.
-/// `conversations` beside `chosen` and `rejected` is their prompt, and so are `messages` that the assistant
+/// `system_prompt` and `system_message` are `system`. `conversations` beside `chosen` and `rejected` is their prompt, and so are `messages` that the assistant
 /// does not end; `kto_tag` is a label. `system` and `history` (questions with their answers) are turns
 /// before the prompt's.
 ///
@@ -42,12 +54,31 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
     if let Some(column) = MEDIA.iter().find(|column| has(row, column)) {
         return Err(fault(column, "it is no text, and the model reads nothing else"));
     }
+    if let Some(column) = RENDERING.iter().find(|column| has(row, column)) {
+        return Err(fault(
+            column,
+            "no template is given it: put it into the turns, or leave it out",
+        ));
+    }
+    for (name, others) in [("system", &SYSTEMS[..]), ("label", &["kto_tag"])] {
+        for other in others {
+            one_of_two(row, name, other)?;
+        }
+    }
     let asked = ASKED.iter().find(|column| has(row, column)).filter(|_| !has(row, "prompt"));
     refuse_unread(row, asked.copied())?;
     if let Some(column) = asked {
         ask(row, column)?;
     }
     let answers = |row: &Map<_, _>| has(row, "completion") || has(row, "chosen");
+    let differs = |other: &&&str| has(row, other) && row[**other] != row["completion"];
+    if has(row, "completion")
+        && has(row, "prompt")
+        && let Some(other) = ANSWERED.iter().find(differs)
+    {
+        let reason = "it says something else than `completion`: one of them is the answer";
+        return Err(fault(other, reason));
+    }
     let answered = ANSWERED.iter().find(|column| has(row, column)).filter(|_| !answers(row));
     match (answered, asked) {
         (Some(column), Some(_)) => {
@@ -58,6 +89,7 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
                 return Err(fault(other, &reason));
             }
             let said = row.shift_remove(*column).unwrap_or_default();
+            row.retain(|name, _| !ANSWERED.contains(&name.as_str())); // they say the same
             row.insert("completion".into(), turn("assistant", column, said)?);
         }
         (Some(&"response"), None) if has(row, "prompt") => rename(row, "response", "completion"),
@@ -68,9 +100,6 @@ pub(super) fn standard(row: &mut Map<String, Value>) -> Result<(), RecordError> 
         messages_as_prompt(row)?;
     }
     same_prompt(row)?;
-    if !has(row, "label") {
-        rename(row, "kto_tag", "label");
-    }
     earlier_turns(row, asked.is_some())
 }
 
@@ -88,6 +117,18 @@ pub(super) fn tools(row: &Map<String, Value>) -> Result<Vec<Value>, RecordError>
         Value::Array(tools) if tools.iter().all(Value::is_object) => Ok(tools),
         other => Err(wrong("tools", "a list of JSON schemas", &other)),
     }
+}
+
+/// Gives a column its name where it has another one.
+fn one_of_two(row: &mut Map<String, Value>, name: &str, other: &str) -> Result<(), RecordError> {
+    if !has(row, other) {
+        return Ok(());
+    }
+    if has(row, name) && row[name] != row[other] {
+        return Err(fault(other, &format!("it says something else than `{name}`")));
+    }
+    rename(row, other, name);
+    Ok(())
 }
 
 /// Refuses columns of a question that would not be read, and that what is read does not hold already.

@@ -1,3 +1,4 @@
+use super::columns::says;
 use super::parts;
 use crate::chat::{LEARNT, known_names, role_of};
 use crate::records::kind;
@@ -108,6 +109,14 @@ fn message(field: &'static str, number: usize, value: Value) -> Result<Message, 
             && let Some(value) = turn.shift_remove(old)
         {
             turn.insert(new.into(), value);
+        }
+        let both = turn.get(old).filter(|value| says(value)).zip(turn.get(new));
+        if both.is_some_and(|(old, new)| old != new) {
+            let (column, reason) = (
+                field.to_owned(),
+                format!("turn {number} has both `{new}` and `{old}`, and they differ"),
+            );
+            return Err(RecordError::Column { column, reason });
         }
     }
     let mut message: Message =
