@@ -19,8 +19,9 @@ pub fn parse<A: Parser>() -> Result<A> {
     let given: Vec<OsString> = std::env::args_os().collect();
     let matches = A::command().ignore_errors(true).get_matches_from(&given);
     let resumed = resumed::<A>(&given)?;
-    let config = resumed.as_ref().map(|(_, config)| config);
-    let Some(path) = config.or_else(|| matches.get_one("config")) else { return Ok(A::parse()) };
+    let Some(path) = resumed.as_ref().or_else(|| matches.get_one("config")) else {
+        return Ok(A::parse());
+    };
     let config = RunConfig::load(path, &toml::Table::new())?;
     let known = A::command();
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);

@@ -64,7 +64,7 @@ impl ResumeArgs {
 ///
 /// # Errors
 /// Another flag beside it, which could not be followed.
-pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<(PathBuf, PathBuf)>> {
+pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<PathBuf>> {
     let command = A::command();
     if !command.get_arguments().any(|a| a.get_id() == "resume") {
         return Ok(None);
@@ -80,7 +80,7 @@ pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<(PathBuf, PathBuf
         bail!("--resume goes on with the settings of {config}: leave --{flag} out");
     }
     ensure!(config.is_file(), "--resume {}: there is no config.toml in it", dir.display());
-    Ok(Some((dir.clone(), config)))
+    Ok(Some(config))
 }
 
 impl Setup {
