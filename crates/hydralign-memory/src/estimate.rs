@@ -100,10 +100,25 @@ impl<'a> Estimate<'a> {
         let terms = Terms::new(&activity.placement, shape, lora, workload)?;
         let experience = terms.experience(self.method.experience)?;
         let _held = book.under(Category::Experience, || Buffer::new(&book, experience));
+        let copy = self.checkpoint()?;
+        let _copy = book.under(Category::Checkpoint, || Buffer::new(&book, copy));
+        let _names = workload.checkpoints.then(|| bank.store.record());
         let model = Model { bank: &bank, architecture: self.architecture, workload };
         book.reset_peak();
         let _result = run(&model)?;
         Footprint::new(look(&book)?)
+    }
+
+    /// What is held while a checkpoint is written. That goes on beside the next steps, whatever they do.
+    fn checkpoint(&self) -> Result<u64, MemoryError> {
+        if !self.workload.checkpoints {
+            return Ok(0);
+        }
+        let of = |activity: &Activity| {
+            Terms::new(&activity.placement, &self.architecture.shape, self.lora, self.workload)?
+                .checkpoint()
+        };
+        self.method.activities.iter().map(of).try_fold(0, |most, copy| Ok(most.max(copy?)))
     }
 
     fn batch(&self, activity: &Activity, items: usize) -> Batch {

@@ -31,6 +31,8 @@ pub enum Category {
     KvCache,
     /// Tokens and per-token numbers of the batch, on the host.
     Experience,
+    /// A copy of what is trained, while a checkpoint is written.
+    Checkpoint,
     /// What the tensor library holds on the host for parameters, optimizer states and graph nodes
     /// beside their tensors.
     Bookkeeping,
@@ -38,7 +40,7 @@ pub enum Category {
 
 impl Category {
     /// Every category, in the order in which tables list them.
-    pub const ALL: [Category; 11] = [
+    pub const ALL: [Category; 12] = [
         Category::Weights,
         Category::Adapters,
         Category::Heads,
@@ -49,6 +51,7 @@ impl Category {
         Category::Logits,
         Category::KvCache,
         Category::Experience,
+        Category::Checkpoint,
         Category::Bookkeeping,
     ];
 
@@ -65,6 +68,7 @@ impl Category {
             Category::Logits => "logits",
             Category::KvCache => "kv_cache",
             Category::Experience => "experience",
+            Category::Checkpoint => "checkpoint",
             Category::Bookkeeping => "bookkeeping",
         }
     }

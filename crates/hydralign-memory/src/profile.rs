@@ -87,13 +87,16 @@ pub struct Bookkeeping {
     pub gradient: u64,
     /// Of an operation in a graph: its node, its step and the entries of what it keeps.
     pub operation: u64,
+    /// Of a trained parameter in a checkpoint: the names of its tensors and the places where they stand.
+    pub record: u64,
 }
 
 impl Bookkeeping {
     /// burn 0.22: what remained, per piece, between models of 16 and 32 blocks whose tensors hold a few
     /// bytes each.
     pub fn burn() -> Self {
-        Self { frozen: 1_100, trained: 1_750, state: 1_300, gradient: 400, operation: 660 }
+        let (frozen, trained, state) = (1_100, 1_750, 1_300);
+        Self { frozen, trained, state, gradient: 400, operation: 660, record: 470 }
     }
 }
 

@@ -74,6 +74,15 @@ impl Terms<'_> {
         product("the optimizer", &[self.trained_parameters()?, OPTIMIZER.bytes()])
     }
 
+    /// What a checkpoint copies: the trained weights and the moments of AdamW, (b′ + 2·4)·(trained parameters).
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`].
+    pub fn checkpoint(&self) -> Result<u64, MemoryError> {
+        let weights = self.workload.trained_dtype.bytes();
+        product("a checkpoint", &[self.trained_parameters()?, weights + OPTIMIZER.bytes()])
+    }
+
     /// Parameters that are trained: trunks, adapters and scalar heads.
     ///
     /// # Errors

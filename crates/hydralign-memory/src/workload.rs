@@ -77,6 +77,9 @@ pub struct Workload {
     /// How passes are carried out.
     #[serde(default)]
     pub execution: Execution,
+    /// Whether checkpoints are written while the run goes on: a copy of what is trained is then held beside it.
+    #[serde(default)]
+    pub checkpoints: bool,
 }
 
 impl Workload {
@@ -95,6 +98,7 @@ impl Workload {
             compute_dtype: Dtype::F32,
             cache_dtype: Dtype::F32,
             execution: Execution::default(),
+            checkpoints: false,
         }
     }
 

@@ -1,5 +1,6 @@
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::{CoreError, Phase};
+use hydralign_memory::MemoryError;
 use hydralign_models::ModelError;
 use hydralign_rollout::{RolloutError, SampleError};
 use hydralign_runs::RunError;
@@ -60,6 +61,9 @@ pub enum TrainError {
     /// A fault while sampling.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
+    /// A plan that cannot be: nothing fits into the budget.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A sampler that cannot be.
     #[error(transparent)]
     Sampler(#[from] SampleError),

@@ -1,4 +1,4 @@
-use crate::{Context, Recipe, Sampling, TrainError, Values};
+use crate::{Context, PpoHooks, Recipe, Rows, Sampling, TrainError, Values};
 use burn::tensor::Device;
 use hydralign_algorithms::{AlgorithmError, Experience, Learner, Ppo, PpoConfig, PpoState};
 use hydralign_core::random::sub_seed;
@@ -50,33 +50,63 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         state: &mut PpoState,
         context: &mut Context<'_>,
     ) -> Result<Values, TrainError> {
+        self.step_with(step, learner, state, context, &mut ())
+    }
+}
+
+impl PpoRecipe<'_> {
+    /// A step with something that looks on.
+    pub(crate) fn step_with<M: Differentiable + Decoder>(
+        &self,
+        step: usize,
+        learner: &mut Learner<M>,
+        state: &mut PpoState,
+        context: &mut Context<'_>,
+        hooks: &mut dyn PpoHooks<M>,
+    ) -> Result<Values, TrainError> {
         let mut ppo = Ppo::new(self.ppo.clone())?;
         ppo.resume(*state);
+        let mut sampling = self.sampling.clone();
+        carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
         context.observer.phase(Phase::Generate);
-        let prompts = self.sampling.prompts_of(step - 1);
-        let model = learner.model();
-        let episodes = self.sampling.draw(model, step - 1, &prompts, context.stop)?;
+        let prompts = sampling.prompts_of(step - 1);
+        let episodes = sampling.draw(learner.model(), step - 1, &prompts, context.stop)?;
         let rollout = RolloutStats::of(&episodes);
-        let experience = ppo.experience(
-            learner.model(),
-            episodes,
-            &self.sampling.sampler,
-            self.reward,
-            context.observer,
-        )?;
+        hooks.phase_ended(Phase::Generate, learner)?;
+        carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
+        let sampler = &self.sampling.sampler;
+        let (model, reward) = (learner.model(), self.reward);
+        let experience = ppo.experience(model, episodes, sampler, reward, context.observer)?;
         if context.stop.is_stopped() {
             return Err(TrainError::Stopped);
         }
+        hooks.phase_ended(Phase::Score, learner)?;
+        carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
+        let own = hooks.scored(&experience)?;
         let lr = self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("ppo update {step}"));
         let report = ppo.update(learner, &experience, lr, seed, &self.device, context.observer)?;
+        hooks.phase_ended(Phase::Update, learner)?;
         context.observer.phase(Phase::Report);
         *state = ppo.state();
         let mut values = values(&experience, rollout.as_ref(), lr);
+        values.splice(1..1, own);
         values.push(("update_steps".into(), report.steps as f64));
         values.extend(report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         Ok(values)
     }
+}
+
+fn carry_out(
+    rows: Option<Rows>,
+    ppo: &mut Ppo,
+    sampling: &mut Sampling<'_>,
+) -> Result<(), TrainError> {
+    if let Some(rows) = rows {
+        sampling.generation.batch_size = rows.generate;
+        ppo.set_rows(rows.score, rows.micro_batch)?;
+    }
+    Ok(())
 }
 
 fn values(experience: &Experience, rollout: Option<&RolloutStats>, lr: f64) -> Values {

@@ -106,6 +106,12 @@ impl Store {
         });
     }
 
+    /// What names the trained parameters in a checkpoint.
+    pub(crate) fn record(&self) -> Vec<Buffer> {
+        let slots = self.slots.borrow();
+        slots.iter().filter(|s| s.trained).map(|_| self.book.entry(|b| b.record)).collect()
+    }
+
     /// AdamW on one parameter: burn-optim 0.22, `AdaptiveMomentumW::transform` and `AdamW::step`.
     pub(crate) fn step(&self, id: Id, gradient: Flat) {
         let (tensor, moments) = {
