@@ -2,17 +2,16 @@
 
 use crate::data::RunData;
 use crate::memory::{profile, workload};
-use crate::recipe::Recipe;
+use crate::note;
+use crate::recipe::{Recipe, Supervised};
 use anyhow::{Context, Result};
 use hydralign::calibrate;
 use hydralign::families::Architecture;
 use hydralign::memory::{
-    Budget, Dtype, Job, Meter, Method, PhaseName, Plan, Profile, Rates, Workload, format_bytes,
-    parse_bytes,
+    Job, MemoryError, Method, Plan, Profile, Rates, Workload, format_bytes, parse_bytes,
 };
-use hydralign::models::{ModelBank, StoredDtype};
-use hydralign::prelude::*;
-use hydralign::runs::{Above, Cell, SharedMeter, Table};
+use hydralign::prelude::{Device, LoraShape, Placement, Sequence};
+use hydralign::runs::{Cell, Table};
 
 /// A job with its parts.
 pub struct Parts {
@@ -103,33 +102,42 @@ pub fn plan_stages(
     let plan = |stage: &str, method: Method, workload: Workload, budget: u64| -> Result<Plan> {
         let (architecture, lora) = (architecture.clone(), lora.clone());
         let (profile, rates) = (profile.clone(), rates);
-        let parts = Parts { method, architecture, lora, workload, profile, rates };
-        parts.job().plan(budget).with_context(|| failed(stage))
+        let mut parts = Parts { method, architecture, lora, workload, profile, rates };
+        match parts.job().plan(budget) {
+            Err(MemoryError::NoFit(_)) if parts.workload.checkpoints => {
+                parts.workload.checkpoints = false;
+                let plan = parts.job().plan(budget).with_context(|| failed(stage))?;
+                note(&format!(
+                    "{stage}: no checkpoints, for which memory_budget = \"{text}\" has no room: a run that is resumed begins the stage anew"
+                ));
+                Ok(plan)
+            }
+            plan => plan.with_context(|| failed(stage)),
+        }
     };
     // The checkpoint that a supervised stage starts from is held beside the model that it trains.
     let beside = bytes.saturating_sub(4 * architecture.shape.parameters());
-    let rows =
-        |minibatch: usize, micro_batch: usize, (prompt, response): (usize, usize)| Workload {
-            micro_batch: micro_batch.min(minibatch),
-            ..Workload::uniform(minibatch, prompt, response)
-        };
+    let rows = |settings: &Supervised, (prompt, response): (usize, usize)| Workload {
+        micro_batch: settings.micro_batch.min(settings.minibatch),
+        checkpoints: settings.checkpoint_every > 0,
+        ..Workload::uniform(settings.minibatch, prompt, response)
+    };
     let mut plans = Vec::new();
     if !data.demonstrations.is_empty() {
         let sft = &mut recipe.sft;
-        let wanted = rows(sft.minibatch, sft.micro_batch, longest(data.demonstrations.iter()));
+        let wanted = rows(sft, longest(data.demonstrations.iter()));
         let chosen = plan("SFT", Method::sft(), wanted, beside)?;
-        (sft.micro_batch, sft.execution) = (chosen.workload.micro_batch, chosen.workload.execution);
+        adopt_supervised(sft, &chosen.workload);
         plans.push(("SFT", chosen));
     }
     let joint = &mut recipe.hydra_sft;
     let training = &mut joint.training;
     let both = data.preferences.iter().flat_map(|(chosen, rejected)| [chosen, rejected]);
-    let wanted = rows(training.minibatch, training.micro_batch, longest(both));
+    let wanted = rows(training, longest(both));
     let method = Method::hydra_sft();
     let method = if joint.adapter { method.with_adapter() } else { method };
     let chosen = plan("Hydra-SFT", method, wanted, beside)?;
-    training.micro_batch = chosen.workload.micro_batch;
-    training.execution = chosen.workload.execution;
+    adopt_supervised(training, &chosen.workload);
     plans.push(("Hydra-SFT", chosen));
     let placement = Placement::by_name(&recipe.placement).context("a known placement")?;
     let prompt = data.prompts.iter().map(Vec::len).max().unwrap_or(1);
@@ -139,6 +147,14 @@ pub fn plan_stages(
     Ok(Some(table(plans.iter().map(|(stage, plan)| (*stage, plan)))?))
 }
 
+/// Puts a workload's choices into a supervised stage.
+fn adopt_supervised(stage: &mut Supervised, chosen: &Workload) {
+    (stage.micro_batch, stage.execution) = (chosen.micro_batch, chosen.execution);
+    if !chosen.checkpoints {
+        stage.checkpoint_every = 0;
+    }
+}
+
 /// Puts a workload's choices into the reinforcement learning of a recipe.
 fn adopt(recipe: &mut Recipe, chosen: &Workload) {
     recipe.generation.batch_size = chosen.generate_batch;
@@ -146,48 +162,7 @@ fn adopt(recipe: &mut Recipe, chosen: &Workload) {
     recipe.ppo.ppo.micro_batch = chosen.micro_batch;
     recipe.ppo.execution = chosen.execution;
     recipe.ppo.frozen_dtype = chosen.frozen_dtype;
-}
-
-/// A bank that carries out passes and holds frozen matrices in a certain way.
-///
-/// # Errors
-/// A matrix with a number too large for the format.
-pub fn carried(bank: ModelBank, execution: Execution, frozen: Dtype) -> Result<ModelBank> {
-    let bank = bank.with_execution(execution)?;
-    Ok(match frozen {
-        Dtype::F32 => bank,
-        Dtype::F16 => bank.with_frozen_dtype(StoredDtype::F16)?,
-        Dtype::Bf16 => bank.with_frozen_dtype(StoredDtype::Bf16)?,
-    })
-}
-
-/// Watches that each phase of a run stays within its budget.
-pub struct Watch<'a> {
-    budget: Budget<'a>,
-    meter: Above<SharedMeter>,
-}
-
-impl<'a> Watch<'a> {
-    /// A watch over a job; `beside` are bytes that the meter counts but that are not the run's.
-    ///
-    /// # Errors
-    /// A job that cannot stay within the budget.
-    pub fn new(job: Job<'a>, bytes: u64, meter: SharedMeter, beside: u64) -> Result<Self> {
-        let watch = Self { budget: Budget::new(job, bytes)?, meter: Above::new(meter, beside) };
-        watch.meter.reset_peak();
-        Ok(watch)
-    }
-
-    /// Looks at what a phase has held. Where that is more than its plan says, what is left of the run is
-    /// planned anew, and the new choices are returned.
-    ///
-    /// # Errors
-    /// A budget that nothing fits into any more.
-    pub fn phase_ended(&mut self, phase: PhaseName) -> Result<Option<Workload>> {
-        let peak = self.meter.bytes_peak();
-        self.meter.reset_peak();
-        let Some(peak) = peak else { return Ok(None) };
-        let changed = self.budget.measured(phase, peak)?;
-        Ok(changed.then(|| self.budget.plan().workload.clone()))
+    if !chosen.checkpoints {
+        recipe.ppo.checkpoint_every = 0;
     }
 }

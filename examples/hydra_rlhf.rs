@@ -17,14 +17,16 @@ use hydralign::memory::{Category, Meter, Method, format_bytes, parse_bytes};
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Above, Inputs, Kept, Ledger, MetricsFile, PhaseClock, Place, PoolCleaner, Progress, RunConfig,
-    RunFolder, RunStatus, SharedMeter, Steps, StopFlag, keep_in, read_metrics, stop_on_ctrl_c,
-    write_atomic,
+    Above, Inputs, Kept, Ledger, MetricsFile, Overwrite, PhaseClock, Place, PoolCleaner, Progress,
+    RunConfig, RunFolder, RunStatus, SharedMeter, Steps, StopFlag, keep_in, read_metrics,
+    stop_on_ctrl_c, write_atomic,
 };
-use hydralign_examples::budget::{Parts, Watch, carried, plan_stages};
+use hydralign::train::{BudgetWatch, StageCheckpoints, carried, checkpoint_bytes};
+use hydralign_examples::budget::{Parts, plan_stages};
 use hydralign_examples::data::{RunData, UserFiles, inputs, load_tokenizer};
 use hydralign_examples::evaluate::{Judged, judge, mean_score};
 use hydralign_examples::recipe::Recipe;
+use hydralign_examples::resume::{metrics_after, resumed, stage_checkpoints};
 use hydralign_examples::rows::{BadRow, Truncate};
 use hydralign_examples::say;
 use hydralign_examples::setup::{begin, existing};
@@ -82,6 +84,15 @@ struct Args {
     /// Replace an earlier run in that folder, when the new one is complete.
     #[arg(long)]
     overwrite: bool,
+    /// Go on with a run that was stopped or killed, from its newest checkpoint and with its own settings.
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Steps from one checkpoint to the next, in every stage; 0 keeps none [default: 100, of PPO 10].
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<usize>,
+    /// Checkpoints of a stage that are kept, the newest [default: 2].
+    #[arg(long, value_name = "COUNT")]
+    keep_checkpoints: Option<usize>,
     /// Bytes that no stage may exceed, such as 16GiB or 800MB; sets `memory_budget`.
     #[arg(long, value_name = "SIZE")]
     memory_budget: Option<String>,
@@ -96,6 +107,9 @@ struct Args {
 impl Args {
     /// The settings. Files that the configuration names are taken where no flag names others.
     fn recipe(&mut self) -> Result<Recipe> {
+        if let Some(config) = resumed::<Self>(&std::env::args_os().collect::<Vec<_>>())? {
+            self.config = Some(config);
+        }
         let config = match &self.config {
             Some(path) => RunConfig::load(path, &Recipe::default())?,
             None => RunConfig::default(),
@@ -112,6 +126,15 @@ impl Args {
         *new = self.max_new_tokens.unwrap_or(*new);
         recipe.memory_budget = self.memory_budget.clone().or(recipe.memory_budget);
         recipe.ppo.steps = self.steps.unwrap_or(recipe.ppo.steps);
+        recipe.keep_checkpoints = self.keep_checkpoints.unwrap_or(recipe.keep_checkpoints);
+        let Recipe { sft, hydra_sft, ppo, .. } = &mut recipe;
+        for every in [
+            &mut sft.checkpoint_every,
+            &mut hydra_sft.training.checkpoint_every,
+            &mut ppo.checkpoint_every,
+        ] {
+            *every = self.checkpoint_every.unwrap_or(*every);
+        }
         recipe.rows.on_bad_row = self.on_bad_row.unwrap_or(recipe.rows.on_bad_row);
         recipe.rows.truncate = self.truncate.unwrap_or(recipe.rows.truncate);
         ensure!(
@@ -156,11 +179,15 @@ impl Args {
     }
 
     fn place(&self, recipe: &Recipe) -> Place {
+        let existing = match self.resume {
+            Some(_) => Overwrite::Continue,
+            None => existing(self.overwrite),
+        };
         Place {
-            out: self.out.clone(),
+            out: self.resume.clone().or_else(|| self.out.clone()),
             default: PathBuf::from(format!("runs/{}-{}", recipe.placement, recipe.seed)),
-            existing: existing(self.overwrite),
-            repeatable: self.model.is_none(),
+            existing,
+            repeatable: self.model.is_none() && self.resume.is_none(),
         }
     }
 
@@ -197,12 +224,17 @@ fn main() -> Result<()> {
     let context = base.trunk.architecture().context;
     let inputs = args.inputs()?;
     let data = args.data(&dir, &tokenizer, context, &recipe)?;
-    if let Some(table) = plan_stages(&mut recipe, base.trunk.architecture(), &data, &device)? {
+    let plan = match args.resume {
+        Some(_) => None, // its settings are those that were planned
+        None => plan_stages(&mut recipe, base.trunk.architecture(), &data, &device)?,
+    };
+    if let Some(table) = plan {
         say!("{}", table.to_text());
     }
     let config = RunConfig { settings: &recipe, inputs };
     let folder = begin(&args.place(&recipe), &config)?;
     data.rows.save(&folder)?;
+    let checkpoints = stage_checkpoints(&folder, recipe.keep_checkpoints)?;
     let stages = Stages {
         recipe: &recipe,
         data: &data,
@@ -210,9 +242,17 @@ fn main() -> Result<()> {
         device: &device,
         tokenizer: &tokenizer,
         ledger: &Ledger::default(),
+        checkpoints: Some(&checkpoints),
     };
     let meter = SharedMeter::new(memory::meter(&device));
-    let run = Run { stages, folder: &folder, stop: &stop, meter, base_dir: dir };
+    let run = Run {
+        stages,
+        folder: &folder,
+        checkpoints: &checkpoints,
+        stop: &stop,
+        meter,
+        base_dir: dir,
+    };
     let began = Instant::now();
     let complete = run.go(base);
     drop(run);
@@ -230,9 +270,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// In their order.
+const STAGES: [&str; 3] = ["sft", "hydra_sft", "ppo"];
+
 struct Run<'a> {
     stages: Stages<'a>,
     folder: &'a RunFolder,
+    checkpoints: &'a StageCheckpoints,
     stop: &'a StopFlag,
     meter: SharedMeter,
     base_dir: PathBuf,
@@ -253,8 +297,7 @@ impl Run<'_> {
         );
         data.notes.iter().for_each(|text| note(text));
         self.hold_only(&base);
-        let mut metrics = MetricsFile::create(&self.folder.file("metrics.jsonl"))?
-            .with_memory(self.meter.clone(), self.stages.ledger);
+        let mut metrics = self.metrics()?.with_memory(self.meter.clone(), self.stages.ledger);
         let mut judged = Vec::new();
         let Some(start) = self.supervised(base, &mut metrics, &mut judged)? else {
             return Ok(false);
@@ -263,6 +306,18 @@ impl Run<'_> {
         metrics.finish()?;
         self.finish(&bank, &judged)?;
         Ok(complete)
+    }
+
+    /// The metrics, after the steps that checkpoints hold.
+    fn metrics(&self) -> Result<MetricsFile> {
+        let mut done = Vec::new();
+        for stage in STAGES {
+            done.push((stage, self.checkpoints.done(stage)?));
+        }
+        if let Some((stage, step)) = done.iter().rfind(|(_, step)| *step > 0) {
+            say!("goes on in stage {stage}, after step {step}");
+        }
+        metrics_after(&self.folder.file("metrics.jsonl"), &done)
     }
 
     /// SFT and Hydra-SFT; returns the checkpoint that PPO starts from, or none after a signal.
@@ -306,9 +361,14 @@ impl Run<'_> {
                 self.stopped(stage, progress)?;
                 let shown = path.display();
                 say!("stopped in stage {stage}: the weights {progress} are saved in {shown}");
+                self.can_go_on();
                 Ok(None)
             }
         }
+    }
+
+    fn can_go_on(&self) {
+        say!("--resume {} goes on", self.folder.path().display());
     }
 
     /// Writes where a signal ended the run.
@@ -420,39 +480,23 @@ impl Run<'_> {
         let watch = match (&parts, &recipe.memory_budget) {
             (Some(parts), Some(text)) => {
                 let bytes = parse_bytes(text)?;
-                Some(Watch::new(parts.job(), bytes, self.meter.clone(), beside)?)
+                Some(BudgetWatch::new(parts.job(), bytes, self.meter.clone(), beside)?)
             }
             _ => None,
         };
         let mut clock = PhaseClock::new().with_memory(Above::new(self.meter.clone(), beside));
         let mut cleaner = PoolCleaner::new(self.stages.device);
         let mut progress = Progress::stderr(&["score", "gold", "kl", "clip_fraction"], 10);
-        let (bank, result) = self.stages.ppo(
+        let trained = self.stages.ppo(
             bank,
             watch,
             &mut observers(&mut [&mut cleaner, &mut clock, &mut progress, metrics]),
         );
         progress.finish();
+        let Trained { bank, progress, ended } = trained?;
         let totals = clock.totals();
         clock.stop();
-        let metrics_path = self.folder.file("metrics.jsonl");
-        let ppo = read_metrics(&metrics_path)?.into_iter().rfind(|line| line.stage == "ppo");
-        let (done, steps) = (ppo.map_or(0, |line| line.step), recipe.ppo.steps);
-        let complete = result.is_ok() && done == steps;
-        self.folder.result("adapters")?;
-        report::save_trained(self.folder, &bank, &self.base_name(complete)?)
-            .with_context(|| format!("cannot save the weights after step {done} of {steps}"))?;
-        let kept = self.folder.path().display().to_string();
-        if let Err(error) = result {
-            let note = if is_numerical(&error) { "the numbers went bad" } else { "the run failed" };
-            return Err(error.context(format!("{note}; the last good weights are in {kept}")));
-        }
-        if !complete {
-            self.stopped("ppo", Steps { done, steps, begun: false })?;
-            say!(
-                "stopped in stage ppo: the weights after step {done} of {steps} are saved in {kept}"
-            );
-        }
+        let complete = self.save_ppo(&bank, progress, ended)?;
         let table = report::phases(&totals, &prediction)?;
         say!("{}", table.to_text());
         #[cfg(feature = "nvml")]
@@ -462,6 +506,25 @@ impl Run<'_> {
             self.look("PPO", &bank, metrics, judged)?;
         }
         Ok((bank, complete))
+    }
+
+    /// Saves what PPO has learnt, however it ended. False if a signal came before its end.
+    fn save_ppo(&self, bank: &ModelBank, progress: Steps, ended: Result<()>) -> Result<bool> {
+        let complete = ended.is_ok() && progress.done == progress.steps;
+        self.folder.result("adapters")?;
+        report::save_trained(self.folder, bank, &self.base_name(complete)?)
+            .with_context(|| format!("cannot save the weights {progress}"))?;
+        let kept = self.folder.path().display();
+        if let Err(error) = ended {
+            let note = if is_numerical(&error) { "the numbers went bad" } else { "the run failed" };
+            return Err(error.context(format!("{note}; the last good weights are in {kept}")));
+        }
+        if !complete {
+            self.stopped("ppo", progress)?;
+            say!("stopped in stage ppo: the weights {progress} are saved in {kept}");
+            self.can_go_on();
+        }
+        Ok(complete)
     }
 
     /// Tables, plots and examples.
@@ -503,7 +566,7 @@ impl Run<'_> {
     /// Tells the ledger that of all that is live only this checkpoint is the run's. The rest is
     /// beside it: data, tokenizer, earlier responses.
     fn hold_only(&self, checkpoint: &Checkpoint) {
-        let (ledger, bytes) = (self.stages.ledger, memory::checkpoint_bytes(checkpoint));
+        let (ledger, bytes) = (self.stages.ledger, checkpoint_bytes(checkpoint));
         ledger.clear();
         ledger.hold(Category::Weights, bytes);
         ledger.set_beside(self.live().saturating_sub(bytes));

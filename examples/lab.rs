@@ -99,7 +99,8 @@ impl Lab {
     pub fn prepare(&self, base: &Checkpoint) -> Result<()> {
         let Self { recipe, data, stop, device, tokenizer, .. } = self;
         let ledger = Ledger::default();
-        let stages = Stages { recipe, data, stop, device, tokenizer, ledger: &ledger };
+        let stages =
+            Stages { recipe, data, stop, device, tokenizer, ledger: &ledger, checkpoints: None };
         std::fs::create_dir_all(&self.folder)?;
         self.keep("sft", Role::Actor, || stages.train_sft(base, &mut ()))?;
         self.keep("reward", Role::Reward, || stages.train_reward_model(&self.sft()?, &mut ()))

@@ -2,18 +2,13 @@
 
 use crate::recipe::Recipe;
 use anyhow::Result;
-use hydralign::algorithms::Experience;
-use hydralign::burn::module::Module;
 use hydralign::families::Architecture;
 use hydralign::kernels::CountingAllocator;
 use hydralign::memory::{
-    AllocatorMeter, Category, Meter, Method, PhaseName, Prediction, Profile, Workload, predict,
+    AllocatorMeter, Meter, Method, PhaseName, Prediction, Profile, Workload, predict,
 };
 use hydralign::prelude::*;
-use hydralign::runs::{Above, Ledger, PhaseClock, PoolMeter};
-
-/// Bytes of a 32-bit number.
-const NUMBER: u64 = 4;
+use hydralign::runs::{Above, PhaseClock, PoolMeter};
 
 /// The workload of a run's reinforcement learning.
 pub fn workload(recipe: &Recipe, prompt_tokens: usize) -> Workload {
@@ -26,6 +21,7 @@ pub fn workload(recipe: &Recipe, prompt_tokens: usize) -> Workload {
         micro_batch: recipe.ppo.ppo.micro_batch.min(minibatch),
         frozen_dtype: recipe.ppo.frozen_dtype,
         execution: recipe.ppo.execution,
+        checkpoints: recipe.ppo.checkpoint_every > 0,
         ..Workload::uniform(batch, prompt_tokens, recipe.generation.max_new_tokens)
     }
 }
@@ -88,56 +84,6 @@ pub fn board() -> String {
         Ok(None) => "NVIDIA board 0: the driver does not tell what this process holds".into(),
         Err(error) => error.to_string(),
     }
-}
-
-/// Bytes of a checkpoint's numbers.
-pub fn checkpoint_bytes(checkpoint: &Checkpoint) -> u64 {
-    let adapter = checkpoint.adapter.as_ref().map_or(0, |a| a.parameters());
-    let head = checkpoint.reward_head.as_ref().map_or(0, |h| h.num_params());
-    NUMBER * (checkpoint.trunk.num_params() + adapter + head) as u64
-}
-
-/// Writes into a ledger what a bank holds, with the checkpoint that is kept beside it, and
-/// nothing else. Returns the bytes that its optimizer will hold after the first step.
-pub fn hold_models(
-    ledger: &Ledger,
-    bank: &ModelBank,
-    beside: Option<&Checkpoint>,
-    lora: &LoraShape,
-) -> u64 {
-    let placement = bank.placement();
-    let trunks: Vec<_> = (0..placement.trunks.len()).filter_map(|i| bank.trunk(i)).collect();
-    let adapters = placement.adapters.iter().filter_map(|a| bank.adapter(&a.name));
-    let heads = [Role::Critic, Role::Reward].into_iter().filter_map(|role| bank.head(role));
-    let weights: u64 = trunks.iter().map(|trunk| trunk.num_params() as u64).sum();
-    ledger.clear();
-    ledger.hold(Category::Weights, NUMBER * weights + beside.map_or(0, checkpoint_bytes));
-    ledger.hold(Category::Adapters, NUMBER * adapters.map(|a| a.parameters() as u64).sum::<u64>());
-    ledger.hold(Category::Heads, NUMBER * heads.map(|h| h.num_params() as u64).sum::<u64>());
-    // AdamW: two moments a trained number.
-    trunks.first().map_or(0, |trunk| {
-        2 * NUMBER * placement.trained_parameters(&trunk.architecture().shape, lora)
-    })
-}
-
-/// Bytes of the numbers of an experience, on the host.
-pub fn experience_bytes(experience: &Experience) -> u64 {
-    let numbers = experience.samples.iter().map(|s| {
-        let response = [
-            s.episode.response.len(),
-            s.episode.logprobs.len(),
-            s.episode.policy_logprobs.len(),
-            s.old_logprobs.len(),
-            s.ref_logprobs.len(),
-            s.values.len(),
-            s.rewards.len(),
-            s.kl.len(),
-            s.advantages.len(),
-            s.returns.len(),
-        ];
-        (s.episode.prompt.len() + response.iter().sum::<usize>()) as u64
-    });
-    NUMBER * numbers.sum::<u64>()
 }
 
 /// The prediction's name of a phase.

@@ -141,7 +141,8 @@ fn run_seed(seed: u64, smoke: bool, path: &Path, stop: &StopFlag) -> Result<()> 
         return Ok(());
     }
     let (device, tokenizer, ledger) = (&device, &tokenizer, &Ledger::default());
-    let stages = Stages { recipe: &recipe, data: &data, stop, device, tokenizer, ledger };
+    let stages =
+        Stages { recipe: &recipe, data: &data, stop, device, tokenizer, ledger, checkpoints: None };
     let look = |bank: &ModelBank| judge(bank, &data.held_out, &recipe, Some(tokenizer), stop);
     let mut progress = Progress::stderr(&["nll", "score", "gold", "kl"], 20);
     let sft = stages.sft(&base, &mut progress)?;
@@ -199,8 +200,7 @@ impl PlacementRun<'_> {
         let prediction = memory::prediction(placement, architecture, recipe, longest)?;
         let stages = self.stages;
         let mut observers = Observers(vec![&mut clock, progress, self]);
-        let (bank, result) = stages.ppo(bank, None, &mut observers);
-        result?;
+        let bank = stages.ppo(bank, None, &mut observers)?.model()?;
         let totals = clock.totals();
         clock.stop();
         let samples = recipe.ppo.steps * recipe.ppo.prompts * recipe.ppo.samples;

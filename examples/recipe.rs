@@ -24,13 +24,15 @@ pub struct Supervised {
     pub lr: Schedule,
     /// How passes are carried out.
     pub execution: Execution,
+    /// Steps from one checkpoint to the next; 0 writes none, and a run that is resumed begins the stage anew.
+    pub checkpoint_every: usize,
 }
 
 impl Default for Supervised {
     fn default() -> Self {
         let lr = Schedule { peak: 1e-3, decay: Decay::Cosine, warmup: 10 };
         let execution = Execution::default();
-        Self { epochs: 1, minibatch: 64, micro_batch: 64, lr, execution }
+        Self { epochs: 1, minibatch: 64, micro_batch: 64, lr, execution, checkpoint_every: 100 }
     }
 }
 
@@ -100,6 +102,8 @@ pub struct Reinforcement {
     pub execution: Execution,
     /// Number format in which the matrices of frozen trunks are held.
     pub frozen_dtype: Dtype,
+    /// As in the supervised stages.
+    pub checkpoint_every: usize,
 }
 
 impl Default for Reinforcement {
@@ -119,6 +123,7 @@ impl Default for Reinforcement {
             },
             execution: Execution::default(),
             frozen_dtype: Dtype::F32,
+            checkpoint_every: 10,
         }
     }
 }
@@ -177,6 +182,8 @@ pub struct Recipe {
     /// frozen matrices are then chosen so that it fits. None of that changes what is learnt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<String>,
+    /// Newest checkpoints of a stage that stay.
+    pub keep_checkpoints: usize,
     /// Shape of every adapter.
     pub lora: LoraShape,
     /// AdamW, the same in all stages.
@@ -203,6 +210,7 @@ impl Default for Recipe {
             placement: "hydra_ppo".into(),
             seed: 0,
             memory_budget: None,
+            keep_checkpoints: 2,
             lora: LoraShape { rank: 16, alpha: 32.0, ..LoraShape::default() },
             optimizer: OptimizerConfig::default(),
             generation: GenerationConfig {
@@ -233,6 +241,7 @@ impl Recipe {
             "evaluation: `held_out` is {held_out}, but must be above 0 and below 1"
         );
         counts(&[("preferences", self.task.preferences)]).context("task")?;
+        counts(&[("keep_checkpoints", self.keep_checkpoints)])?;
         if let Some(text) = &self.memory_budget {
             parse_bytes(text).context("memory_budget")?;
         }

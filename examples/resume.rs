@@ -9,9 +9,9 @@ use hydralign::core::{Observers, Phase};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{
-    CHECKPOINTS, MetricsFile, Overwrite, Place, Progress, RunFolder, read_metrics,
+    CHECKPOINTS, MetricsFile, MetricsLine, Overwrite, Place, Progress, RunFolder, read_metrics,
 };
-use hydralign::train::{Checkpoints, Recipe, Trainable, Trainer};
+use hydralign::train::{Checkpoints, Recipe, StageCheckpoints, Trainable, Trainer, run_name};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -51,13 +51,24 @@ impl ResumeArgs {
     }
 
     fn checkpoints(&self, folder: &RunFolder) -> Result<Checkpoints> {
-        let config = folder.file("config.toml");
-        let settings = std::fs::read_to_string(&config);
-        let settings = settings.with_context(|| config.display().to_string())?;
         let (every, keep) = (self.checkpoint_every, self.keep_checkpoints);
-        let run = hydralign::train::run_name(&settings);
-        Ok(Checkpoints::new(folder.file(CHECKPOINTS), &run, every, keep))
+        Ok(Checkpoints::new(folder.file(CHECKPOINTS), &run_of(folder)?, every, keep))
     }
+}
+
+/// Names a run by the settings in its folder.
+fn run_of(folder: &RunFolder) -> Result<String> {
+    let config = folder.file("config.toml");
+    let settings = std::fs::read_to_string(&config);
+    Ok(run_name(&settings.with_context(|| config.display().to_string())?))
+}
+
+/// The checkpoints of a run of several stages.
+///
+/// # Errors
+/// A folder without settings.
+pub fn stage_checkpoints(folder: &RunFolder, keep: usize) -> Result<StageCheckpoints> {
+    Ok(StageCheckpoints { folder: folder.file(CHECKPOINTS), run: run_of(folder)?, keep })
 }
 
 /// What to read instead of the command line where it says `--resume DIR`: the settings of that run.
@@ -111,7 +122,7 @@ impl Setup {
                 );
                 say!("goes on after step {done}");
             }
-            let metrics = metrics_after(&folder.file("metrics.jsonl"), done)?;
+            let metrics = metrics_after(&folder.file("metrics.jsonl"), &[(stage, done)])?;
             Ok((checkpoints, metrics))
         })?;
         let mut progress = Progress::stderr(shown, every);
@@ -134,25 +145,25 @@ impl Setup {
     }
 }
 
-/// The metrics of the steps that a checkpoint holds; those after it will be reported again.
-fn metrics_after(path: &Path, done: usize) -> Result<MetricsFile> {
-    Ok(match done > 0 && path.exists() {
-        true => {
-            let there = read_metrics(path)?.iter().filter(|line| line.step <= done).count();
-            if there < done {
-                note(&format!(
-                    "{}: {} of the {done} steps before are not in it",
-                    path.display(),
-                    done - there
-                ));
-            }
-            MetricsFile::resume(path, |line| line.step <= done)?
-        }
-        false => {
-            if done > 0 {
-                note(&format!("{} is not there: it begins after step {done}", path.display()));
-            }
-            MetricsFile::create(path)?
-        }
-    })
+/// The metrics of the steps that the checkpoints of each stage hold; those after them will be reported again.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn metrics_after(path: &Path, stages: &[(&str, usize)]) -> Result<MetricsFile> {
+    let done = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or(0, |s| s.1);
+    let kept = |line: &MetricsLine| line.step <= done(&line.stage);
+    let steps: usize = stages.iter().map(|(_, done)| done).sum();
+    if steps == 0 {
+        return Ok(MetricsFile::create(path)?);
+    }
+    if !path.exists() {
+        note(&format!("{} is not there: it begins after step {steps}", path.display()));
+        return Ok(MetricsFile::create(path)?);
+    }
+    let there = read_metrics(path)?.iter().filter(|line| kept(line)).count();
+    if there < steps {
+        let missing = steps - there;
+        note(&format!("{}: {missing} of the {steps} steps before are not in it", path.display()));
+    }
+    Ok(MetricsFile::resume(path, kept)?)
 }

@@ -1,6 +1,5 @@
 //! What the short recipes begin with: the shipped task's models and data, or the user's own.
 
-use crate::budget::carried;
 use crate::data::{gold_scores, inputs, load_tokenizer, note_ending};
 use crate::device;
 use crate::evaluate::respond;
@@ -26,6 +25,7 @@ use hydralign::runs::{
     CHECKPOINTS, Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError, RunFolder,
     RunStatus, Steps, StopFlag, keep, mean,
 };
+use hydralign::train::carried;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ impl PassArgs {
     /// # Errors
     /// A matrix with a number too large for the format.
     pub fn carry(&self, bank: ModelBank) -> Result<ModelBank> {
-        carried(bank, self.execution(), self.frozen_dtype)
+        Ok(carried(bank, self.execution(), self.frozen_dtype)?)
     }
 
     /// A starting policy that is read as it begins: in its own numbers, whatever the format of frozen
@@ -73,7 +73,7 @@ impl PassArgs {
     /// # Errors
     /// As [`ModelBank::with_execution`].
     pub fn carry_start(&self, policy: Checkpoint) -> Result<ModelBank> {
-        carried(ModelBank::frozen(policy), self.execution(), Dtype::F32)
+        Ok(carried(ModelBank::frozen(policy), self.execution(), Dtype::F32)?)
     }
 
     /// How passes are carried out.

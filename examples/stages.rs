@@ -1,25 +1,26 @@
 //! The three stages: SFT, Hydra-SFT, PPO. Each takes a checkpoint and gives one back.
 
-use crate::budget::{Watch, carried};
 use crate::data::{RunData, gold_scores};
-use crate::evaluate::respond;
-use crate::memory::{experience_bytes, has_pools, hold_models};
+use crate::memory::has_pools;
 use crate::note;
 use crate::recipe::{Recipe, Supervised as Supervision};
 use anyhow::{Context, Result};
 use hydralign::algorithms::{
-    AlgorithmError, Epochs, Order as _, Pairwise, UpdateReport, nll_batch, preference_batch,
+    AlgorithmError, Epochs, Experience, Order as _, Pairwise, nll_batch, preference_batch,
     ranking_batch,
 };
-use hydralign::core::random::{in_rounds, sub_seed};
+use hydralign::core::random::sub_seed;
 use hydralign::core::{CoreError, Objective, Observers};
 use hydralign::data::TextTokenizer;
-use hydralign::memory::{Category, PhaseName, Workload};
+use hydralign::memory::Category;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::rollout::{RolloutStats, sample_prompts};
 use hydralign::runs::{Ledger, Steps};
-use hydralign::train::TrainError;
+use hydralign::train::{
+    BudgetWatch, HookedPpo, PpoHooks, PpoMemory, Rows, StageCheckpoints, TrainError, Values,
+    hold_models,
+};
+use std::cell::RefCell;
 
 /// What every stage needs to know of its run.
 pub struct Stages<'a> {
@@ -35,6 +36,8 @@ pub struct Stages<'a> {
     pub tokenizer: &'a TextTokenizer,
     /// Told what the stages hold.
     pub ledger: &'a Ledger,
+    /// Where checkpoints go; none keeps none.
+    pub checkpoints: Option<&'a StageCheckpoints>,
 }
 
 /// What a supervised stage leaves behind, however it ended.
@@ -55,10 +58,6 @@ impl Trained {
     pub fn model(self) -> Result<ModelBank> {
         self.ended.map(|()| self.bank)
     }
-}
-
-fn stats(stage: &str, step: usize, steps: usize, values: Vec<(String, f64)>) -> Stats {
-    Stats { stage: stage.to_owned(), step, steps, values }
 }
 
 /// Writes down that the optimizer's state is there, after the first step.
@@ -83,35 +82,35 @@ fn note_warm_up(stage: &str, schedule: &Schedule, steps: usize) {
     }
 }
 
-/// PPO under way, with what a plan may change.
-struct PpoRun<'a> {
-    ppo: Ppo,
-    generation: GenerationConfig,
-    watch: Option<Watch<'a>>,
+/// Keeps the books of PPO, and adds the true scores where the program knows them.
+struct Looks<'a> {
+    memory: PpoMemory<'a>,
+    gold: Option<&'a TextTokenizer>,
 }
 
-impl PpoRun<'_> {
-    /// A phase has ended: the rest is carried out as the budget allows.
-    fn ended(&mut self, phase: PhaseName, learner: &mut Learner<ModelBank>) -> Result<()> {
-        let Some(watch) = &mut self.watch else { return Ok(()) };
-        match watch.phase_ended(phase)? {
-            Some(chosen) => self.adopt(&chosen, learner),
-            None => Ok(()),
-        }
+impl PpoHooks<ModelBank> for Looks<'_> {
+    fn rows(&self) -> Option<Rows> {
+        self.memory.rows()
     }
 
-    fn adopt(&mut self, chosen: &Workload, learner: &mut Learner<ModelBank>) -> Result<()> {
-        self.generation.batch_size = chosen.generate_batch;
-        self.ppo.set_rows(chosen.score_batch, chosen.micro_batch)?;
-        let mut refused = None;
-        learner.change_model(|bank| {
-            let before = bank.clone();
-            carried(bank, chosen.execution, chosen.frozen_dtype).unwrap_or_else(|error| {
-                refused = Some(error);
-                before
-            })
-        });
-        refused.map_or(Ok(()), Err)
+    fn phase_ended(
+        &mut self,
+        phase: Phase,
+        learner: &mut Learner<ModelBank>,
+    ) -> Result<(), TrainError> {
+        self.memory.phase_ended(phase, learner)
+    }
+
+    fn scored(&mut self, experience: &Experience) -> Result<Values, TrainError> {
+        let mut values = self.memory.scored(experience)?;
+        if let Some(tokenizer) = self.gold {
+            let episodes: Vec<Episode> =
+                experience.samples.iter().map(|s| s.episode.clone()).collect();
+            let gold = gold_scores(tokenizer, &episodes);
+            let gold = gold.map_err(|error| CoreError::Other(error.into()))?;
+            values.push(("gold".into(), gold.iter().sum::<f64>() / gold.len() as f64));
+        }
+        Ok(values)
     }
 }
 
@@ -128,7 +127,7 @@ impl Stages<'_> {
     ) -> Result<Trained> {
         let moments = hold_models(self.ledger, &bank, Some(start), &self.recipe.lora);
         let learner = Learner::new(bank, &self.recipe.optimizer);
-        let Supervision { minibatch, epochs, lr, .. } = settings.clone();
+        let Supervision { minibatch, epochs, lr, checkpoint_every, .. } = settings.clone();
         let seed = sub_seed(self.recipe.seed, seed);
         let order = Epochs { items, minibatch, epochs, seed };
         note_warm_up(stage, &lr, order.steps());
@@ -136,8 +135,21 @@ impl Stages<'_> {
         let recipe = Supervised { objective, order, lr, batch };
         let mut holding = Holding { ledger: self.ledger, moments };
         let mut observers = Observers(vec![&mut holding, observer]);
-        let trainer = Trainer::new(stage, self.stop);
-        let trained = trainer.train(&recipe, learner, &mut observers);
+        self.train(stage, checkpoint_every, &recipe, learner, &mut observers)
+    }
+
+    /// From the newest checkpoint of the stage, if there is one.
+    fn train<R: hydralign::train::Recipe<Learner<ModelBank>>>(
+        &self,
+        stage: &str,
+        every: usize,
+        recipe: &R,
+        learner: Learner<ModelBank>,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained> {
+        let checkpoints = self.checkpoints.and_then(|all| all.of(stage, every));
+        let trainer = Trainer { stage, stop: self.stop, checkpoints };
+        let trained = trainer.train(recipe, learner, observer);
         let trained = trained.with_context(|| format!("stage {stage}"))?;
         let (bank, ended) = (trained.learner.into_model(), trained.ended.map_err(Into::into));
         Ok(Trained { bank, progress: trained.progress, ended })
@@ -226,111 +238,39 @@ impl Stages<'_> {
         self.train_hydra_sft(start, observer)?.model()
     }
 
-    /// PPO with the recipe's placement. The bank holds the last good weights also when an error
-    /// ends the stage early. With a watch, phases that hold more than planned change how the rest is
-    /// carried out.
+    /// PPO with the recipe's placement. With a watch, phases that hold more than planned change how the rest
+    /// is carried out.
+    ///
+    /// # Errors
+    /// Settings out of range; a checkpoint that cannot be read.
     pub fn ppo(
         &self,
         bank: ModelBank,
-        watch: Option<Watch<'_>>,
+        watch: Option<BudgetWatch<'_>>,
         observer: &mut dyn Observer,
-    ) -> (ModelBank, Result<()>) {
-        let mut learner = Learner::new(bank, &self.recipe.optimizer);
-        let result = self.ppo_steps(&mut learner, watch, observer);
-        (learner.into_model(), result)
-    }
-
-    fn ppo_steps(
-        &self,
-        learner: &mut Learner<ModelBank>,
-        watch: Option<Watch<'_>>,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
+    ) -> Result<Trained> {
         let settings = &self.recipe.ppo;
-        let generation = self.recipe.generation.clone();
-        let mut run = PpoRun { ppo: Ppo::new(settings.ppo.clone())?, generation, watch };
-        let moments = hold_models(self.ledger, learner.model(), None, &self.recipe.lora);
-        let on_host = !has_pools(self.device);
         note_warm_up("ppo", &settings.lr, settings.steps);
-        for step in 1..=settings.steps {
-            if self.stop.is_stopped() {
-                break;
-            }
-            observer.phase(Phase::Generate);
-            let prompts = self.prompts_of(step);
-            let sampler = &settings.sampler;
-            let episodes = respond(learner.model(), &prompts, &run.generation, sampler, self.stop);
-            let episodes = match episodes {
-                Err(_) if self.stop.is_stopped() => break,
-                other => other.with_context(|| at("ppo", step, Phase::Generate))?,
-            };
-            run.ended(PhaseName::Generate, learner)?;
-            let experience = run
-                .ppo
-                .experience(learner.model(), episodes, sampler, None, observer)
-                .with_context(|| at("ppo", step, Phase::Score))?;
-            run.ended(PhaseName::Score, learner)?;
-            if on_host {
-                self.ledger.hold(Category::Experience, experience_bytes(&experience));
-            }
-            let lr = settings.lr.lr(step, settings.steps);
-            let seed = sub_seed(self.recipe.seed, &format!("ppo update {step}"));
-            let report = run
-                .ppo
-                .update(learner, &experience, lr, seed, self.device, observer)
-                .with_context(|| at("ppo", step, Phase::Update))?;
-            run.ended(PhaseName::Update, learner)?;
-            self.ledger.hold(Category::Optimizer, moments);
-            observer.phase(Phase::Report);
-            let values = self.ppo_values(&experience, &report, lr)?;
-            observer.stats(&stats("ppo", step, settings.steps, values));
-            self.ledger.hold(Category::Experience, 0);
-        }
-        Ok(())
+        let on_host = !has_pools(self.device);
+        let memory = PpoMemory::new(&bank, &self.recipe.lora, watch, self.ledger, on_host);
+        let gold = self.data.has_gold.then_some(self.tokenizer);
+        let sampling = Sampling {
+            prompts: &self.data.prompts,
+            prompts_per_round: settings.prompts,
+            samples: settings.samples,
+            sampler: settings.sampler,
+            generation: self.recipe.generation.clone(),
+            seed: self.recipe.seed,
+        };
+        let recipe = PpoRecipe {
+            ppo: settings.ppo.clone(),
+            lr: settings.lr,
+            ..PpoRecipe::new(sampling, settings.steps, self.device)
+        };
+        let recipe = HookedPpo { recipe, hooks: RefCell::new(Looks { memory, gold }) };
+        let learner = Learner::new(bank, &self.recipe.optimizer);
+        self.train("ppo", settings.checkpoint_every, &recipe, learner, observer)
     }
-
-    /// The prompts of an iteration: the data is gone through in a new order each time round.
-    fn prompts_of(&self, step: usize) -> Vec<Prompt> {
-        let (settings, all) = (&self.recipe.ppo, &self.data.prompts);
-        let seed = sub_seed(self.recipe.seed, "prompts");
-        let first = (step - 1) * settings.prompts;
-        let prompts = in_rounds(all.len(), seed, first, settings.prompts);
-        let prompts: Vec<Vec<u32>> = prompts.into_iter().map(|i| all[i].clone()).collect();
-        let seed = sub_seed(self.recipe.seed, "rollout");
-        sample_prompts(&prompts, settings.samples, seed, (first * settings.samples) as u64)
-    }
-
-    fn ppo_values(
-        &self,
-        experience: &hydralign::algorithms::Experience,
-        report: &UpdateReport,
-        lr: f64,
-    ) -> Result<Vec<(String, f64)>> {
-        let mut values: Vec<(String, f64)> = Vec::new();
-        let mut add = |name: &str, value: f64| values.push((name.to_owned(), value));
-        add("score", experience.mean(|s| s.score.into()));
-        let episodes: Vec<Episode> = experience.samples.iter().map(|s| s.episode.clone()).collect();
-        if self.data.has_gold {
-            let gold = gold_scores(self.tokenizer, &episodes)?;
-            add("gold", gold.iter().sum::<f64>() / gold.len() as f64);
-        }
-        add("kl", experience.mean_kl);
-        add("entropy", experience.entropy());
-        if let Some(rollout) = RolloutStats::of(&episodes) {
-            add("length", rollout.mean_length);
-            add("stopped", rollout.stopped_fraction);
-        }
-        add("kl_coef", experience.kl_coef);
-        add("lr", lr);
-        add("update_steps", report.steps as f64);
-        report.stats.iter().for_each(|(name, value)| add(name, *value));
-        Ok(values)
-    }
-}
-
-/// Where an error happened, for the person who reads it.
-fn at(stage: &str, step: usize, phase: Phase) -> String {
-    format!("stage {stage}, step {step}, phase {phase}")
 }
 
 /// True if an error means that the numbers went bad, not the input.

@@ -7,8 +7,9 @@ use hydralign::families::read_architecture;
 use hydralign::memory::{Meter, Method, PhaseName, Profile, Rate, Rates, Workload, parse_bytes};
 use hydralign::prelude::*;
 use hydralign::runs::{MetricsLine, SharedMeter, read_metrics};
+use hydralign::train::BudgetWatch;
 use hydralign_examples::base_model_dir;
-use hydralign_examples::budget::{Parts, Watch};
+use hydralign_examples::budget::Parts;
 use std::path::Path;
 
 fn lines(folder: &Path, out: &str) -> Vec<MetricsLine> {
@@ -96,7 +97,8 @@ fn a_phase_that_holds_more_than_planned_changes_the_rest_of_the_run() {
     let bytes = predicted * 11 / 10;
     let watch = |read: u64| {
         let beside = 1000;
-        Watch::new(parts.job(), bytes, SharedMeter::new(Stuck(read + beside)), beside).unwrap()
+        let meter = SharedMeter::new(Stuck(read + beside));
+        BudgetWatch::new(parts.job(), bytes, meter, beside).unwrap()
     };
     assert!(watch(predicted).phase_ended(PhaseName::Update).unwrap().is_none());
     let chosen = watch(predicted * 13 / 10).phase_ended(PhaseName::Update).unwrap().unwrap();

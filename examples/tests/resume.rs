@@ -9,24 +9,43 @@ use common::{fault, good, put_reward, run};
 use hydralign::core::random::splitmix64;
 use hydralign::runs::{MetricsLine, read_metrics};
 use hydralign_examples::base_model_dir;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A method and its flags; few rows, and a checkpoint after every second step.
-const METHODS: [(&str, &str); 4] = [
-    ("dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
-    ("kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+/// A run, its program and its flags; few rows, and a checkpoint after every second step.
+const RUNS: [(&str, &str, &str); 5] = [
+    ("dpo", "dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
+    ("kto", "kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
     (
+        "spr",
         "spr",
         "--reward reward --prompts prompts.jsonl --iterations 6 --prompts-per-iteration 3 --samples 4 --max-new-tokens 6",
     ),
     (
         "grpo",
+        "grpo",
         "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6",
     ),
+    ("hydra_ppo", "hydra_rlhf", STAGES),
 ];
+
+/// The other placements of PPO, which `HYDRALIGN_KILLS` adds.
+const PLACEMENTS: [&str; 4] = ["ppo", "lora_ppo", "dynamic_lora_ppo", "j_hydra_ppo"];
+
+/// SFT, Hydra-SFT and PPO.
+const STAGES: &str = "--config small.toml --prompts prompts.jsonl --preferences pairs.jsonl --demonstrations demonstrations.jsonl --steps 5 --max-new-tokens 6";
+
+const SMALL: &str = "
+[sft]
+minibatch = 8
+[hydra_sft.training]
+minibatch = 8
+[ppo]
+prompts = 4
+";
 
 /// Runs that are killed, of each method: `HYDRALIGN_KILLS` sets another number.
 fn kills() -> u64 {
@@ -48,41 +67,92 @@ fn folder() -> tempfile::TempDir {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/inputs/runs/prompts25.jsonl");
     fs::copy(prompts, folder.path().join("prompts.jsonl")).unwrap();
     put_reward(&folder.path().join("reward"));
+    fs::write(folder.path().join("small.toml"), SMALL).unwrap();
+    let text = fs::read_to_string(folder.path().join("pairs.jsonl")).unwrap();
+    let rows = text.lines().map(|line| {
+        let pair: serde_json::Value = serde_json::from_str(line).unwrap();
+        let row = serde_json::json!({ "prompt": pair["prompt"], "completion": pair["chosen"] });
+        format!("{row}\n")
+    });
+    fs::write(folder.path().join("demonstrations.jsonl"), rows.collect::<String>()).unwrap();
     folder
+}
+
+fn runs() -> Vec<(String, &'static str, String)> {
+    let owned =
+        |(run, program, flags): (&str, _, &str)| (run.to_owned(), program, flags.to_owned());
+    let mut runs: Vec<_> = RUNS.into_iter().map(owned).collect();
+    if std::env::var_os("HYDRALIGN_KILLS").is_some() {
+        runs.extend(PLACEMENTS.map(|placement| {
+            (placement.to_owned(), "hydra_rlhf", format!("{STAGES} --placement {placement}"))
+        }));
+    }
+    runs
 }
 
 /// Stage, step and values of a line.
 type Reported = (String, usize, Vec<(String, Option<f64>)>);
 
-/// What is to be the same: the model's file, the tensors of the last checkpoint, and the metrics but for the
+/// What is to be the same: the models' files, the tensors of the last checkpoints, and the metrics but for the
 /// time and the memory that they took.
 #[derive(PartialEq)]
 struct Outcome {
-    model: Vec<u8>,
+    models: BTreeMap<PathBuf, Vec<u8>>,
     state: Vec<Vec<u8>>,
     metrics: Vec<Reported>,
 }
 
+/// Folders in a folder, in order.
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    all.retain(|path| path.is_dir());
+    all.sort();
+    all
+}
+
+fn weights(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for file in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        if file.extension().is_some_and(|end| end == "safetensors") {
+            found.insert(file.clone(), fs::read(&file).unwrap());
+        }
+    }
+    folders(folder).iter().for_each(|folder| weights(folder, found));
+}
+
+fn tensors(path: PathBuf) -> Vec<Vec<u8>> {
+    if fs::metadata(&path).unwrap().len() == 0 {
+        return Vec::new(); // spr begins each iteration with an optimizer of its own
+    }
+    let tensors = Reader::from_file(path).unwrap().into_tensors().unwrap().into_iter();
+    // Their names hold numbers that each process draws for itself.
+    tensors.map(|t| t.into_parts().unwrap().4.to_vec()).collect()
+}
+
 fn outcome(folder: &Path) -> Outcome {
     let out = folder.join("OUT");
-    let mut checkpoints: Vec<_> =
-        fs::read_dir(out.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
-    checkpoints.sort();
-    let tensors = |name: &str| -> Vec<Vec<u8>> {
-        let path = checkpoints.last().unwrap().join(name);
-        if fs::metadata(&path).unwrap().len() == 0 {
-            return Vec::new(); // spr begins each iteration with an optimizer of its own
-        }
-        let reader = Reader::from_file(path).unwrap();
-        let tensors = reader.into_tensors().unwrap().into_iter();
-        tensors.map(|t| t.into_parts().unwrap().4.to_vec()).collect()
+    let stages = folders(&out.join("checkpoints"));
+    // A stage has a folder of its own where there are several.
+    let newest = match stages.iter().all(|s| s.join("checkpoint.toml").exists()) {
+        true => vec![stages.last().unwrap().clone()],
+        false => stages.iter().map(|stage| folders(stage).last().unwrap().clone()).collect(),
     };
-    // Their names hold numbers that each process draws for itself.
-    let mut state = [tensors("weights.bpk"), tensors("optimizer.bpk")].concat();
-    state.sort();
+    let of = |dir: &PathBuf| {
+        let mut state =
+            ["weights.bpk", "optimizer.bpk"].map(|name| tensors(dir.join(name))).concat();
+        state.sort();
+        state
+    };
+    let state = newest.iter().flat_map(of).collect();
     let part = |line: MetricsLine| (line.stage, line.step, line.values);
     let metrics = read_metrics(&out.join("metrics.jsonl")).unwrap().into_iter().map(part).collect();
-    Outcome { model: fs::read(out.join("model/model.safetensors")).unwrap(), state, metrics }
+    let mut found = BTreeMap::new();
+    weights(&out, &mut found);
+    let inside = |(path, bytes): (PathBuf, _)| (path.strip_prefix(&out).unwrap().into(), bytes);
+    Outcome { models: found.into_iter().map(inside).collect(), state, metrics }
+}
+
+fn names(outcome: &Outcome) -> Vec<&PathBuf> {
+    outcome.models.keys().collect()
 }
 
 /// The arguments that begin the run, or go on with it.
@@ -106,15 +176,19 @@ fn killed_after(folder: &Path, name: &str, args: &[String], wait: Duration) {
 
 #[test]
 fn a_run_that_is_killed_goes_on_bit_for_bit() {
-    for (number, (name, flags)) in METHODS.into_iter().enumerate() {
-        let begin = args(flags);
+    for (number, (name, program, flags)) in runs().into_iter().enumerate() {
+        let begin = args(&flags);
         let texts: Vec<&str> = begin.iter().map(String::as_str).collect();
         let whole = folder();
         let began = Instant::now();
-        good(&run(whole.path(), name, &texts));
+        good(&run(whole.path(), program, &texts));
         let seconds = began.elapsed().as_secs_f64();
         let expected = outcome(whole.path());
-        assert!(expected.metrics.len() >= 5, "{name}: {} steps", expected.metrics.len());
+        assert!(
+            !expected.models.is_empty() && expected.metrics.len() >= 5,
+            "{name}: {} steps",
+            expected.metrics.len()
+        );
         let mut cut = 0;
         for turn in 0..kills() {
             let one = folder();
@@ -122,17 +196,18 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             for again in 0..if turn % 3 == 2 { 3 } else { 1 } {
                 let random = splitmix64(turn, (10 * number + again) as u64) % 1000;
                 let wait = Duration::from_secs_f64(seconds * random as f64 / 1000.0);
-                killed_after(one.path(), name, &next(one.path(), &begin), wait);
+                killed_after(one.path(), program, &next(one.path(), &begin), wait);
             }
             cut += usize::from(one.path().join("OUT/checkpoints").exists());
             let rest = next(one.path(), &begin);
             let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-            good(&run(one.path(), name, &rest));
+            good(&run(one.path(), program, &rest));
             let got = outcome(one.path());
             let what = format!("{name}, run {turn}");
             assert_eq!(got.metrics, expected.metrics, "{what}");
             assert!(got.state == expected.state, "{what}: another state after it was killed");
-            assert!(got.model == expected.model, "{what}: another model after it was killed");
+            assert_eq!(names(&got), names(&expected), "{what}");
+            assert!(got.models == expected.models, "{what}: another model after it was killed");
         }
         println!("{name}: {} runs killed, {cut} after a checkpoint, all alike", kills());
     }

@@ -79,7 +79,7 @@ impl Own {
 
     fn stages<'a>(&'a self, recipe: &'a Recipe) -> Stages<'a> {
         let Self { data, tokenizer, device, stop, ledger, .. } = self;
-        Stages { recipe, data, stop, device, tokenizer, ledger }
+        Stages { recipe, data, stop, device, tokenizer, ledger, checkpoints: None }
     }
 }
 
@@ -117,8 +117,7 @@ fn own_files_run_from_start_to_end_and_leave_adapters_that_load() {
     for name in ["hydra_ppo", "j_hydra_ppo", "ppo"] {
         let (placement, start) = placement_for(name, start.clone()).unwrap();
         let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
-        let (bank, result) = stages.ppo(bank, None, &mut ());
-        result.unwrap();
+        let bank = stages.ppo(bank, None, &mut ()).unwrap().model().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
         report::save_trained(&folder, &bank, "base").unwrap();
@@ -147,7 +146,7 @@ fn a_joint_stage_with_an_adapter_gives_ppo_a_frozen_start() {
     let (placement, start) = placement_for("hydra_ppo", start).unwrap();
     assert_eq!(placement.view(Role::Reference).unwrap().adapter.as_deref(), Some("start"));
     let bank = ModelBank::new(&placement, &Start::joint(&start), &recipe.lora, 1).unwrap();
-    stages.ppo(bank, None, &mut ()).1.unwrap();
+    stages.ppo(bank, None, &mut ()).unwrap().model().unwrap();
     // Full training merges it instead.
     let (placement, merged) = placement_for("ppo", start).unwrap();
     assert!(merged.adapter.is_none() && placement.adapters.is_empty());
@@ -223,13 +222,13 @@ fn numbers_that_go_bad_stop_the_run_with_stage_step_and_phase_and_keep_the_weigh
     recipe.ppo.ppo.value_coef = 1e38;
     let stages = Stages { recipe: &recipe, ..stages };
     let bank = ModelBank::new(&Placement::hydra_ppo(), &Start::joint(&joint), &recipe.lora, 1);
-    let (bank, result) = stages.ppo(bank.unwrap(), None, &mut ());
-    let text = format!("{:#}", result.unwrap_err());
+    let trained = stages.ppo(bank.unwrap(), None, &mut ()).unwrap();
+    let text = format!("{:#}", trained.ended.unwrap_err());
     assert!(text.contains("stage ppo, step 1, phase update"), "{text}");
     // The frozen reference is whole, and the bank can be saved.
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
-    report::save_trained(&folder, &bank, "base").unwrap();
+    report::save_trained(&folder, &trained.bank, "base").unwrap();
 }
 
 #[test]
@@ -249,7 +248,7 @@ fn metrics_and_plots_of_a_run_hold_every_step() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(dir.path().join("run"), Overwrite::Refuse).unwrap();
     let mut metrics = MetricsFile::create(&folder.file("metrics.jsonl")).unwrap();
-    stages.ppo(bank.unwrap(), None, &mut metrics).1.unwrap();
+    stages.ppo(bank.unwrap(), None, &mut metrics).unwrap().model().unwrap();
     metrics.finish().unwrap();
     let lines = read_metrics(&folder.file("metrics.jsonl")).unwrap();
     assert_eq!(lines.iter().map(|l| l.step).collect::<Vec<_>>(), [1, 2]);

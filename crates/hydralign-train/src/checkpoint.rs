@@ -152,6 +152,32 @@ impl Checkpoints {
     }
 }
 
+/// Where the stages of a run keep their checkpoints: each in a folder of its own name.
+#[derive(Clone, Debug)]
+pub struct StageCheckpoints {
+    /// Holds a folder for each stage.
+    pub folder: PathBuf,
+    /// As in [`Checkpoints::new`].
+    pub run: String,
+    /// Newest checkpoints that stay, of each stage.
+    pub keep: usize,
+}
+
+impl StageCheckpoints {
+    /// Those of a stage, one after each `every` steps; none for 0.
+    pub fn of(&self, stage: &str, every: usize) -> Option<Checkpoints> {
+        (every > 0).then(|| Checkpoints::new(self.folder.join(stage), &self.run, every, self.keep))
+    }
+
+    /// Steps of a stage that its newest checkpoint holds; 0 without one.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn done(&self, stage: &str) -> Result<usize, TrainError> {
+        Ok(steps_in(&self.folder.join(stage))?.pop().unwrap_or(0))
+    }
+}
+
 /// Names a run by its settings, inputs with fingerprints included, and by the version of this library, whose
 /// next one may take other steps.
 pub fn run_name(settings: &str) -> String {

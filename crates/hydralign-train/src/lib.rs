@@ -13,7 +13,7 @@ mod supervised;
 mod trainable;
 mod trainer;
 
-pub use checkpoint::{CheckpointState, Checkpoints, run_name};
+pub use checkpoint::{CheckpointState, Checkpoints, StageCheckpoints, run_name};
 pub use critic_free::CriticFreeRecipe;
 pub use error::TrainError;
 pub use memory::{BudgetWatch, PpoMemory, carried, checkpoint_bytes, hold_models};
