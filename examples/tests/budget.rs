@@ -4,7 +4,9 @@ mod common;
 
 use common::{fault, good, run};
 use hydralign::families::read_architecture;
-use hydralign::memory::{Meter, Method, PhaseName, Profile, Rate, Rates, Workload, parse_bytes};
+use hydralign::memory::{
+    Budget, Job, Meter, Method, PhaseName, Profile, Rate, Rates, Workload, parse_bytes,
+};
 use hydralign::prelude::*;
 use hydralign::runs::{MetricsLine, SharedMeter, read_metrics};
 use hydralign::train::BudgetWatch;
@@ -106,6 +108,35 @@ fn a_phase_that_holds_more_than_planned_changes_the_rest_of_the_run() {
     assert_eq!((chosen.batch, chosen.minibatch), (32, 32));
     let error = watch(predicted * 1000).phase_ended(PhaseName::Update).unwrap_err();
     assert!(error.to_string().contains("short"), "{error}");
+}
+
+#[test]
+fn learning_is_measured_against_the_lengths_that_were_sampled() {
+    let rate = Rate { flops: 1e10, block_seconds: 1e-5 };
+    let parts = Parts {
+        method: Method::ppo(&Placement::hydra_ppo()),
+        architecture: read_architecture(&base_model_dir()).unwrap(),
+        lora: LoraShape { rank: 16, ..LoraShape::default() },
+        workload: Workload::uniform(32, 16, 32),
+        profile: Profile::flex(2),
+        rates: Rates { generate: rate, read: rate, learn: rate },
+    };
+    let bytes = |prompt_tokens, response_tokens| {
+        let workload = Workload { prompt_tokens, response_tokens, ..parts.workload.clone() };
+        let job = Job { workload: &workload, ..parts.job() };
+        let update = job.plan(u64::MAX).unwrap().prediction;
+        update.get(PhaseName::Update).unwrap().total()
+    };
+    let (longest, short) = (bytes(16, 32), bytes(12, 20));
+    assert!(short * 5 < longest * 4);
+    let mut budget = Budget::new(parts.job(), longest * 11 / 10).unwrap();
+    budget.sampled(12, 20).unwrap();
+    // Below what the longest responses would need, and still more than these should.
+    assert!(!budget.measured(PhaseName::Update, short * 102 / 100).unwrap());
+    assert!(budget.measured(PhaseName::Update, longest).unwrap());
+    // The next iteration's may be as long as any.
+    assert!(!budget.measured(PhaseName::Generate, 1).unwrap());
+    budget.sampled(1 << 20, 1 << 20).unwrap();
 }
 
 fn pairs(folder: &Path) -> String {

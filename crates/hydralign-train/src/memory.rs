@@ -2,7 +2,7 @@
 
 use crate::{PpoHooks, Rows, TrainError, Values};
 use burn::module::Module;
-use hydralign_algorithms::{Experience, Learner};
+use hydralign_algorithms::{Experience, Learner, Sample};
 use hydralign_core::{Phase, Role};
 use hydralign_memory::{Budget, Category, Dtype, Job, Meter, PhaseName, Workload};
 use hydralign_models::{Checkpoint, ModelBank, StoredDtype};
@@ -32,6 +32,17 @@ impl<'a> BudgetWatch<'a> {
         let watch = Self { budget: Budget::new(job, bytes)?, meter: Above::new(meter, beside) };
         watch.meter.reset_peak();
         Ok(watch)
+    }
+
+    /// The responses of an iteration are there, and with them its lengths.
+    ///
+    /// # Errors
+    /// Numbers that overflow.
+    pub fn sampled(&mut self, experience: &Experience) -> Result<(), TrainError> {
+        let lengths = |of: fn(&Sample) -> usize| experience.samples.iter().map(of).max();
+        let prompt = lengths(|s| s.episode.prompt.len());
+        let response = lengths(|s| s.episode.response.len());
+        Ok(self.budget.sampled(prompt.unwrap_or(1), response.unwrap_or(1))?)
     }
 
     /// Looks at what a phase has held. Where that is more than its plan says, what is left of the run is
@@ -107,6 +118,9 @@ impl PpoHooks<ModelBank> for PpoMemory<'_> {
     }
 
     fn scored(&mut self, experience: &Experience) -> Result<Values, TrainError> {
+        if let Some(watch) = &mut self.watch {
+            watch.sampled(experience)?;
+        }
         if self.on_host {
             self.ledger.hold(Category::Experience, experience_bytes(experience));
         }
