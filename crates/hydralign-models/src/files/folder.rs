@@ -66,7 +66,7 @@ impl Staging {
 /// Temporary folders are private by default; a model folder is as readable as any other.
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".saving-");
+    builder.prefix(".saving-").suffix(".partial"); // a run folder tidies what ends like this
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder
