@@ -142,7 +142,7 @@ impl Args {
             ("--reference-free", self.reference_free && !dpo),
             ("--gamma-beta-ratio", self.gamma_beta_ratio.is_some() && !simpo),
             // The reference is read as the policy begins, and no other model is frozen.
-            ("--frozen-dtype", narrow && self.common.reward.is_none()),
+            ("--frozen-dtype", narrow && self.common.nothing_frozen()),
         ];
         let loss = self.loss.to_possible_value();
         let loss = loss.as_ref().map_or("this", |value| value.get_name());
@@ -203,10 +203,7 @@ fn main() -> Result<()> {
 /// What there is to learn from, and who learns.
 fn start(setup: &Setup, refers: bool) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
     let pairs = with_references(setup, refers)?;
-    let placement = Placement::policy("dpo", false, false);
-    let start = Start::joint(&setup.policy);
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    let bank = setup.passes.carry(bank)?;
+    let bank = setup.policy_bank("dpo", false)?;
     say!("before: {}", setup.show_start(&bank)?);
     Ok((pairs, Learner::new(bank, &OptimizerConfig::default())))
 }
@@ -222,7 +219,7 @@ fn with_references(setup: &Setup, needed: bool) -> Result<Vec<Pair>> {
     let key = setup.reference_key(&rows);
     let key = [key[0].as_str(), &key[1], &key[2]];
     let (values, found) = setup.references().get(&key, rows.len(), || {
-        let frozen = setup.passes.carry_start(setup.policy.clone())?;
+        let frozen = setup.start()?;
         let (reading, at_once) = (Reading::Logprobs(Role::Actor), setup.passes.rows());
         anyhow::Ok(reference_logprobs(&frozen, reading, &rows, at_once)?)
     })?;

@@ -11,7 +11,6 @@ use clap::{Parser, ValueEnum};
 use hydralign::algorithms::{CreditRule, Surrogate};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
-use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
 use hydralign::train::{CriticFreeRecipe, Sampling};
@@ -180,7 +179,7 @@ impl Args {
             ("--group-baseline", self.group_baseline && self.method != Name::ReinforcePp),
             ("--sampling-rounds", self.sampling_rounds.is_some() && self.method != Name::Dapo),
             ("--preferences", self.common.preferences.is_some()),
-            ("--frozen-dtype", narrow && !config.needs_reference() && self.common.reward.is_none()),
+            ("--frozen-dtype", narrow && !config.needs_reference() && self.common.nothing_frozen()),
         ];
         let name = self.method.to_possible_value();
         let name = name.as_ref().map_or("this", |value| value.get_name());
@@ -200,15 +199,12 @@ fn main() -> Result<()> {
     let mut setup = args.common.open("grpo", &stop_on_ctrl_c()?)?;
     args.resume.find(&mut setup.place);
     let method = args.config();
-    let placement = Placement::policy("grpo", method.needs_reference(), false);
-    let start = Start::joint(&setup.policy);
     let scorer = setup.passes.carry(setup.reward()?.bank())?;
     let reward = setup.reward()?.by(&scorer, setup.passes.rows());
     setup.prompts()?;
     let folder = setup.begin(&args)?;
     let learner = setup.prepare(&folder, || {
-        let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-        let bank = setup.passes.carry(bank)?;
+        let bank = setup.policy_bank("grpo", method.needs_reference())?;
         say!("before: {}", setup.show_start(&bank)?);
         Ok(Learner::new(bank, &OptimizerConfig::default()))
     })?;

@@ -106,10 +106,7 @@ fn main() -> Result<()> {
 
 /// Who learns, beside the reference.
 fn start(setup: &Setup) -> Result<Learner<ModelBank>> {
-    let placement = Placement::policy("kto", true, false);
-    let start = Start::joint(&setup.policy);
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    let bank = setup.passes.carry(bank)?;
+    let bank = setup.policy_bank("kto", true)?;
     say!("before: {}", setup.show_start(&bank)?);
     Ok(Learner::new(bank, &OptimizerConfig::default()))
 }
@@ -178,7 +175,7 @@ impl Args {
 /// Adds the reference's log-probabilities.
 fn with_references(setup: &Setup, labelled: Vec<(Sequence, bool)>) -> Result<Vec<KtoExample>> {
     let rows: Vec<Sequence> = labelled.iter().map(|(s, _)| s.clone()).collect();
-    let frozen = setup.passes.carry_start(setup.policy.clone())?;
+    let frozen = setup.start()?;
     let reading = Reading::Logprobs(Role::Actor);
     let references = reference_logprobs(&frozen, reading, &rows, setup.passes.rows())?;
     let example =

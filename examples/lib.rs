@@ -1,5 +1,6 @@
 //! Parts that the examples share: the shipped task, devices, and the stages of a run.
 
+pub mod adapter;
 pub mod budget;
 pub mod comparison;
 pub mod data;

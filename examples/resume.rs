@@ -113,10 +113,10 @@ impl Setup {
             let newest = checkpoints.newest_step()?;
             let done = newest.unwrap_or(0);
             if resume.resume.is_some() {
-                let model = folder.file("model");
+                let result = folder.file(self.result());
                 ensure!(
-                    newest.is_some() || !model.exists(),
-                    "{} has a model and no checkpoint to go on from: --config {} trains anew",
+                    newest.is_some() || !result.exists(),
+                    "{} has a result and no checkpoint to go on from: --config {} trains anew",
                     folder.path().display(),
                     folder.file("config.toml").display()
                 );

@@ -1,5 +1,6 @@
 //! What the short recipes begin with: the shipped task's models and data, or the user's own.
 
+use crate::adapter::{AdapterArgs, base_name};
 use crate::data::{gold_scores, inputs, load_tokenizer, note_ending};
 use crate::device;
 use crate::evaluate::respond;
@@ -16,7 +17,7 @@ use hydralign::core::random::{in_rounds, sub_seed};
 use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer, find_files};
 use hydralign::memory::Dtype;
 use hydralign::models::{
-    ModelBank, SaveOptions, copy_companions, load_checkpoint, save_checkpoint,
+    ModelBank, SaveOptions, copy_companions, load_checkpoint, save_adapter, save_checkpoint,
 };
 use hydralign::prelude::*;
 use hydralign::rewards::ModelText;
@@ -65,15 +66,6 @@ impl PassArgs {
     /// A matrix with a number too large for the format.
     pub fn carry(&self, bank: ModelBank) -> Result<ModelBank> {
         Ok(carried(bank, self.execution(), self.frozen_dtype)?)
-    }
-
-    /// A starting policy that is read as it begins: in its own numbers, whatever the format of frozen
-    /// models, so that policy and reference begin as one function.
-    ///
-    /// # Errors
-    /// As [`ModelBank::with_execution`].
-    pub fn carry_start(&self, policy: Checkpoint) -> Result<ModelBank> {
-        Ok(carried(ModelBank::frozen(policy), self.execution(), Dtype::F32)?)
     }
 
     /// How passes are carried out.
@@ -158,6 +150,10 @@ pub struct CommonArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub passes: PassArgs,
+    /// What is trained.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub adapter: AdapterArgs,
 }
 
 /// A policy, a reward, data, and where the result goes.
@@ -188,6 +184,8 @@ pub struct Setup {
     pub seed: u64,
     /// How much is done at a time.
     pub passes: PassArgs,
+    /// Shape of fresh adapters, if such are trained.
+    pub lora: Option<LoraShape>,
     reading: String,
     companions: PathBuf,
     has_gold: bool,
@@ -202,10 +200,16 @@ impl CommonArgs {
     pub fn fill(&mut self, micro_batch: Option<usize>) {
         self.passes.generate_batch.get_or_insert(self.decoded());
         self.passes.score_batch.get_or_insert(SCORE_BATCH);
+        self.adapter.fill();
         self.passes.micro_batch = self.passes.micro_batch.or(micro_batch);
         if self.reward.is_some() {
             self.reward_ending.get_or_insert_default();
         }
+    }
+
+    /// Whether all weights that are held are trained, but for a reference.
+    pub fn nothing_frozen(&self) -> bool {
+        self.reward.is_none() && !self.adapter.is_set()
     }
 
     /// Responses that are decoded at a time.
@@ -245,6 +249,7 @@ impl CommonArgs {
         let Self { model, reward, prompts, preferences, .. } = self;
         inputs(&[
             ("model", model.as_deref()),
+            ("adapter", self.adapter.adapter.as_deref()),
             ("reward", reward.as_deref()),
             ("prompts", prompts.as_deref()),
             ("preferences", preferences.as_deref()),
@@ -255,7 +260,8 @@ impl CommonArgs {
     /// the CPU they do not change with how much is read at a time.
     fn reading(&self) -> String {
         let (rows, tokens) = (self.passes.rows(), self.passes.logprob_chunk);
-        let reading = format!("{} f32", self.device);
+        let numbers = if self.adapter.is_set() { self.passes.frozen_dtype } else { Dtype::F32 };
+        let reading = format!("{} {}", self.device, numbers.name());
         match self.device.as_str() {
             "flex" => reading,
             _ => format!("{reading}, {rows} rows, {tokens:?} tokens"),
@@ -288,6 +294,7 @@ impl CommonArgs {
             stop: stop.clone(),
             seed: self.seed,
             passes: self.passes.clone(),
+            lora: self.adapter.shape()?,
             reading: self.reading(),
             companions: crate::base_model_dir(),
             has_gold: true,
@@ -297,7 +304,8 @@ impl CommonArgs {
     fn own(&self, dir: &Path, name: &str, stop: &StopFlag) -> Result<Setup> {
         let inputs = self.inputs()?;
         let device = device::open(&self.device)?;
-        let policy = load_checkpoint(dir, &device)?;
+        let mut policy = load_checkpoint(dir, &device)?;
+        self.adapter.load(&mut policy, &device)?;
         let tokenizer = load_tokenizer(dir)?.with_rows(policy.trunk.architecture().shape.vocab);
         let template = ChatTemplate::from_dir(dir)?;
         note_ending(template.as_ref(), &tokenizer);
@@ -354,6 +362,7 @@ impl CommonArgs {
             stop: stop.clone(),
             seed: self.seed,
             passes: self.passes.clone(),
+            lora: self.adapter.shape()?,
             reading: self.reading(),
             companions: dir.to_owned(),
             has_gold: false,
@@ -380,6 +389,18 @@ impl CommonArgs {
 }
 
 impl Setup {
+    /// The starting policy, read as it begins: in its own numbers where all weights are trained, whatever the
+    /// format of frozen models, and else in those of the frozen weights below the adapter, so that policy and
+    /// reference begin as one function.
+    ///
+    /// # Errors
+    /// As [`PassArgs::carry`].
+    pub fn start(&self) -> Result<ModelBank> {
+        let numbers = if self.trains_adapters() { self.passes.frozen_dtype } else { Dtype::F32 };
+        let frozen = ModelBank::frozen(self.policy.clone());
+        Ok(carried(frozen, self.passes.execution(), numbers)?)
+    }
+
     /// The key under which the starting policy's log-probabilities of sequences may be kept: all that
     /// they follow from.
     pub fn reference_key(&self, sequences: &[Sequence]) -> [String; 3] {
@@ -546,7 +567,7 @@ impl Setup {
         ended: Result<()>,
     ) -> Result<()> {
         let save = |dir: &Path| -> Result<()> { self.save(bank, dir) };
-        match keep(folder, "model", progress, ended, &self.stop, save)? {
+        match keep(folder, self.result(), progress, ended, &self.stop, save)? {
             Kept::Complete(path) => say!("saved in {}", path.display()),
             Kept::Stopped(path) => {
                 say!("stopped: the weights {progress} are saved in {}", path.display());
@@ -561,9 +582,13 @@ impl Setup {
         }
     }
 
-    /// Writes the policy in Hugging Face layout, with its tokenizer.
+    /// Writes the policy in Hugging Face layout with its tokenizer, or its adapter in PEFT layout.
     fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
         let trained = bank.checkpoint(Role::Actor)?;
+        if let Some(adapter) = &trained.adapter {
+            let base = base_name(&self.companions)?;
+            return Ok(save_adapter(dir, adapter, None, trained.trunk.architecture(), &base)?);
+        }
         save_checkpoint(dir, &trained.trunk, None, &SaveOptions::default())?;
         copy_companions(&self.companions, dir)?;
         Ok(())

@@ -99,7 +99,11 @@ fn main() -> Result<()> {
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
         say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
-        Ok(Policy::new(setup.policy.clone())?)
+        let start = setup.policy.clone();
+        Ok(match &setup.lora {
+            Some(lora) => Policy::with_adapter(start, lora, setup.seed)?,
+            None => Policy::new(start)?,
+        })
     })?;
     let recipe = OneModelRecipe {
         method,

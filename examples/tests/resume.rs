@@ -83,6 +83,10 @@ fn runs() -> Vec<(String, &'static str, String)> {
         |(run, program, flags): (&str, _, &str)| (run.to_owned(), program, flags.to_owned());
     let mut runs: Vec<_> = RUNS.into_iter().map(owned).collect();
     if std::env::var_os("HYDRALIGN_KILLS").is_some() {
+        let adapted = |(run, program, flags): (&str, _, &str)| {
+            (format!("{run}_lora"), program, format!("{flags} --lora-rank 4"))
+        };
+        runs.extend(RUNS.into_iter().take(4).map(adapted));
         runs.extend(PLACEMENTS.map(|placement| {
             (placement.to_owned(), "hydra_rlhf", format!("{STAGES} --placement {placement}"))
         }));

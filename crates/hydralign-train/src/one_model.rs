@@ -46,14 +46,30 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy that a run starts from.
+    /// The policy that a run starts from. Of one with an adapter the adapter is trained, of one without all
+    /// weights.
     ///
     /// # Errors
-    /// [`ModelError`] for a checkpoint with an adapter: it must be merged first.
+    /// [`ModelError`] for an adapter that is not of this model.
     pub fn new(model: Checkpoint) -> Result<Self, TrainError> {
         // Refused here as it would be where the first learner is built.
-        ModelBank::new(&placement(), &Start::joint(&model), &LoraShape::default(), 0)?;
+        learner_bank(&model)?;
         Ok(Self { model, steps: 0 })
+    }
+
+    /// The same with a fresh adapter, which changes nothing until it is trained.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a checkpoint that has an adapter.
+    pub fn with_adapter(
+        model: Checkpoint,
+        lora: &LoraShape,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let placement = placement().with_adapter(ADAPTER);
+        let bank = ModelBank::new(&placement, &Start::joint(&model), lora, seed)?;
+        let adapter = bank.checkpoint(Role::Actor)?.adapter;
+        Self::new(Checkpoint { adapter, ..model })
     }
 
     /// The model.
@@ -68,22 +84,42 @@ impl Trainable for Policy {
     }
 
     fn to_record(&self) -> Result<LearnerRecord, TrainError> {
-        let weights = self.model.trunk.clone().into_record().into_bytes();
-        let weights = weights.map_err(AlgorithmError::from)?;
+        let record = match &self.model.adapter {
+            Some(adapter) => adapter.clone().into_record(),
+            None => self.model.trunk.clone().into_record(),
+        };
+        let weights = record.into_bytes().map_err(AlgorithmError::from)?;
         let optimizer = Bytes::from_bytes_vec(Vec::new());
         Ok(LearnerRecord { weights, optimizer, steps: self.steps })
     }
 
-    fn with_record(mut self, record: LearnerRecord) -> Result<Self, TrainError> {
+    fn with_record(self, record: LearnerRecord) -> Result<Self, TrainError> {
         let weights = ModuleRecord::from_bytes(record.weights).map_err(AlgorithmError::from)?;
-        let trunk = self.model.trunk.try_load_record(weights).map_err(AlgorithmError::from)?;
-        self.model.trunk = trunk;
-        Ok(Self { steps: record.steps, ..self })
+        let Checkpoint { trunk, adapter, reward_head } = self.model;
+        let (trunk, adapter) = match adapter {
+            Some(adapter) => (Ok(trunk), Some(adapter.try_load_record(weights)).transpose()),
+            None => (trunk.try_load_record(weights), Ok(None)),
+        };
+        let trunk = trunk.map_err(AlgorithmError::from)?;
+        let adapter = adapter.map_err(AlgorithmError::from)?;
+        Ok(Self { model: Checkpoint { trunk, adapter, reward_head }, steps: record.steps })
     }
 }
 
+/// Name of the adapter that is trained, if one is.
+const ADAPTER: &str = "policy";
+
 fn placement() -> Placement {
     Placement::policy("policy", false, false)
+}
+
+/// What learns from a policy on.
+fn learner_bank(model: &Checkpoint) -> Result<ModelBank, ModelError> {
+    let placement = match model.adapter {
+        Some(_) => placement().with_adapter(ADAPTER).starting_from_adapter(false)?,
+        None => placement(),
+    };
+    ModelBank::new(&placement, &Start::joint(model), &LoraShape::default(), 0)
 }
 
 impl Recipe<Policy> for OneModelRecipe<'_> {
@@ -157,8 +193,7 @@ impl OneModelRecipe<'_> {
         rows: &[WeightedSequence],
         lr: f64,
     ) -> Result<f64, TrainError> {
-        let start = Start::joint(&policy.model);
-        let bank = ModelBank::new(&placement(), &start, &LoraShape::default(), 0)?;
+        let bank = learner_bank(&policy.model)?;
         let device = bank.device();
         let mut learner = Learner::new(bank.with_execution(self.execution)?, &self.optimizer);
         let seed = sub_seed(self.sampling.seed, &format!("learn {step}"));

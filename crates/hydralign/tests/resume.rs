@@ -182,6 +182,11 @@ fn policy_gradients_without_a_critic_go_on_bit_for_bit() {
     }
 }
 
+/// A policy whose adapter is trained.
+fn adapted() -> Policy {
+    Policy::with_adapter(checkpoint(), &common::lora(), 4).unwrap()
+}
+
 #[test]
 fn one_model_at_a_time_goes_on_bit_for_bit() {
     let prompts = prompts();
@@ -202,6 +207,15 @@ fn one_model_at_a_time_goes_on_bit_for_bit() {
     let policy = || Policy::new(checkpoint()).unwrap();
     let before = policy().to_record().unwrap();
     assert_resumes_on(&recipe, policy, "spr");
+    assert_resumes_on(&recipe, adapted, "spr_lora");
+    let trunk = |policy: &Policy| parameters(&policy.model().trunk);
+    let stop = StopFlag::new();
+    let trained = Trainer::new("spr_lora", &stop).train(&recipe, adapted(), &mut ()).unwrap();
+    let adapters = [adapted(), trained.learner].map(|policy| {
+        assert!(trunk(&policy) == trunk(&adapted()), "the weights below stay as they are");
+        parameters(policy.model().adapter.as_ref().unwrap())
+    });
+    assert!(adapters[0] != adapters[1], "the adapter learns");
     let stop = StopFlag::new();
     let trained = Trainer::new("spr", &stop).train(&recipe, policy(), &mut ()).unwrap();
     let after = trained.learner.to_record().unwrap();
