@@ -67,6 +67,14 @@ struct Choice {
     before: Option<(Method, Workload)>,
 }
 
+impl Choice {
+    /// The same with adapters in place of all weights.
+    fn with_adapter(&self, name: &'static str) -> Self {
+        let method = self.method.clone().with_adapter();
+        Self { name, method, workload: self.workload.clone(), before: None }
+    }
+}
+
 fn main() -> Result<()> {
     unless_broken_pipe(run())
 }
@@ -176,7 +184,8 @@ impl Args {
                     workload: pairs,
                     before: None,
                 };
-                vec![dpo, ppo("hydra_ppo"), ppo("j_hydra_ppo"), ppo("ppo")]
+                let lora = dpo.with_adapter("dpo_precomputed_lora");
+                vec![dpo, lora, ppo("hydra_ppo"), ppo("j_hydra_ppo"), ppo("ppo")]
             }
             Data::Prompts(prompt) => {
                 let grpo = Workload {
@@ -191,10 +200,12 @@ impl Args {
                     score_batch: 64,
                     ..Workload::uniform(256, prompt, new)
                 };
-                vec![
-                    Choice { name: "grpo", method: Method::grpo(), workload: grpo, before: None },
-                    Choice { name: "spr", method: Method::spr(), workload: spr, before: None },
-                ]
+                let grpo =
+                    Choice { name: "grpo", method: Method::grpo(), workload: grpo, before: None };
+                let spr =
+                    Choice { name: "spr", method: Method::spr(), workload: spr, before: None };
+                let adapted = [grpo.with_adapter("grpo_lora"), spr.with_adapter("spr_lora")];
+                [grpo, spr].into_iter().chain(adapted).collect()
             }
         };
         let Some(wanted) = &self.method else { return Ok(options) };
@@ -238,7 +249,13 @@ impl Args {
                 Err(other) => return Err(other.into()),
             }
         }
-        match plan(&option.method, &option.workload, budget) {
+        // A run without checkpoints cannot go on where it was cut, but it needs no room for them.
+        let with = Workload { checkpoints: true, ..option.workload.clone() };
+        let found = match plan(&option.method, &with, budget) {
+            Err(MemoryError::NoFit(_)) => plan(&option.method, &option.workload, budget),
+            found => found,
+        };
+        match found {
             Ok(plan) => Ok(Ok(plan)),
             Err(MemoryError::NoFit(reason)) => Ok(Err(reason.to_string())),
             Err(other) => Err(other.into()),
@@ -259,20 +276,26 @@ impl Args {
         if w.frozen_dtype != Dtype::F32 && option.name != "dpo_precomputed" {
             pieces += &format!(" --frozen-dtype {}", w.frozen_dtype.name());
         }
+        if option.name.ends_with("_lora") {
+            pieces += &format!(" --lora-rank {}", self.rank);
+        }
+        if !w.checkpoints {
+            pieces += " --checkpoint-every 0";
+        }
         let rows = self.rows.flags();
         let run = |example: &str| {
             format!("cargo run --release --example {example} -- --model {model}{rows}")
         };
         match option.name {
-            "dpo_precomputed" => format!(
+            "dpo_precomputed" | "dpo_precomputed_lora" => format!(
                 "{} --preferences {data} --score-batch {} --micro-batch {}{pieces}",
                 run("dpo"),
                 2 * w.score_batch,
                 w.micro_batch,
             ),
-            "grpo" | "spr" => format!(
+            "grpo" | "spr" | "grpo_lora" | "spr_lora" => format!(
                 "{} --reward REWARD_DIR --prompts {data} --max-new-tokens {} --generate-batch {} --score-batch {} --micro-batch {}{pieces}",
-                run(option.name),
+                run(option.name.trim_end_matches("_lora")),
                 self.max_new_tokens,
                 w.generate_batch,
                 w.score_batch,

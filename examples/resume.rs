@@ -23,7 +23,7 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub resume: Option<PathBuf>,
-    /// Steps from one checkpoint to the next; there is one at the end, and where a signal stops the run.
+    /// Steps from one checkpoint to the next; there is one at the end, and where a signal stops the run. 0 keeps none.
     #[arg(long, default_value_t = 100, value_name = "STEPS")]
     pub checkpoint_every: usize,
     /// Checkpoints that are kept, the newest.
@@ -35,11 +35,7 @@ impl ResumeArgs {
     /// # Errors
     /// A count of 0.
     pub fn check(&self) -> Result<()> {
-        let Self { checkpoint_every, keep_checkpoints, .. } = *self;
-        crate::flags::counts(&[
-            ("--checkpoint-every", checkpoint_every),
-            ("--keep-checkpoints", keep_checkpoints),
-        ])
+        crate::flags::counts(&[("--keep-checkpoints", self.keep_checkpoints)])
     }
 
     /// A run that goes on does so in its own folder.
@@ -50,9 +46,10 @@ impl ResumeArgs {
         }
     }
 
-    fn checkpoints(&self, folder: &RunFolder) -> Result<Checkpoints> {
+    fn checkpoints(&self, folder: &RunFolder) -> Result<Option<Checkpoints>> {
         let (every, keep) = (self.checkpoint_every, self.keep_checkpoints);
-        Ok(Checkpoints::new(folder.file(CHECKPOINTS), &run_of(folder)?, every, keep))
+        let run = run_of(folder)?;
+        Ok((every > 0).then(|| Checkpoints::new(folder.file(CHECKPOINTS), &run, every, keep)))
     }
 }
 
@@ -110,7 +107,7 @@ impl Setup {
     ) -> Result<()> {
         let (checkpoints, mut metrics) = self.prepare(&folder, || {
             let checkpoints = resume.checkpoints(&folder)?;
-            let newest = checkpoints.newest_step()?;
+            let newest = checkpoints.as_ref().map(Checkpoints::newest_step).transpose()?.flatten();
             let done = newest.unwrap_or(0);
             if resume.resume.is_some() {
                 let result = folder.file(self.result());
@@ -127,7 +124,7 @@ impl Setup {
         })?;
         let mut progress = Progress::stderr(shown, every);
         let mut observers = Observers(vec![&mut metrics, &mut progress]);
-        let trainer = Trainer { stage, stop: &self.stop, checkpoints: Some(checkpoints) };
+        let trainer = Trainer { stage, stop: &self.stop, checkpoints };
         let trained =
             self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
         observers.phase(Phase::Report);
@@ -138,7 +135,7 @@ impl Setup {
         let dir = folder.path().to_owned();
         let stopped = trained.progress.done < trained.progress.steps;
         self.finish(folder, &bank(trained.learner), trained.progress, ended)?;
-        if stopped {
+        if stopped && resume.checkpoint_every > 0 {
             say!("--resume {} goes on", dir.display());
         }
         Ok(())

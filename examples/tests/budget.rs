@@ -155,17 +155,25 @@ fn a_plan_prints_a_command_that_runs() {
     let plan = |budget: &str| {
         run(folder.path(), "plan", &["--model", &model, "--data", &data, "--budget", budget])
     };
-    let text = good(&plan("17MiB"));
-    assert!(text.contains("recommended: dpo_precomputed"), "{text}");
-    let command = text.lines().last().unwrap();
-    let (name, flags) = command
-        .strip_prefix("cargo run --release --example ")
-        .and_then(|rest| rest.split_once(" -- "))
-        .unwrap_or_else(|| panic!("{text}"));
-    let flags: Vec<&str> = flags.split(' ').chain(["--out", "trained"]).collect();
-    assert!(flags.contains(&"--micro-batch"), "{flags:?}");
-    let ran = good(&run(folder.path(), name, &flags));
-    assert!(ran.contains("saved in"), "{ran}");
+    // The whole model without checkpoints, and adapters where there is no room for its gradients.
+    for (budget, method, own) in [
+        ("17MiB", "dpo_precomputed", ["--checkpoint-every", "0"]),
+        ("8MiB", "dpo_precomputed_lora", ["--lora-rank", "16"]),
+    ] {
+        let text = good(&plan(budget));
+        assert!(text.contains(&format!("recommended: {method}\n")), "{text}");
+        let command = text.lines().last().unwrap();
+        let (name, flags) = command
+            .strip_prefix("cargo run --release --example ")
+            .and_then(|rest| rest.split_once(" -- "))
+            .unwrap_or_else(|| panic!("{text}"));
+        let flags: Vec<&str> = flags.split(' ').chain(["--out", method]).collect();
+        for flag in ["--micro-batch"].iter().chain(&own) {
+            assert!(flags.contains(flag), "{flags:?}");
+        }
+        let ran = good(&run(folder.path(), name, &flags));
+        assert!(ran.contains("saved in"), "{ran}");
+    }
 
     // A tighter one leaves the pieces, a roomy one nothing.
     let roomy = good(&plan("1GiB"));
