@@ -12,7 +12,7 @@ use hydralign::algorithms::{
     ranking_batch,
 };
 use hydralign::core::random::{in_rounds, sub_seed};
-use hydralign::core::{CoreError, Objective, Observers};
+use hydralign::core::{CoreError, Objective};
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{Category, PhaseName, Workload};
 use hydralign::models::ModelBank;
@@ -135,7 +135,7 @@ impl Stages<'_> {
         let batch = |_: &ModelBank, items: &[usize]| Ok(batch(items)?);
         let recipe = Supervised { objective, order, lr, batch };
         let mut holding = Holding { ledger: self.ledger, moments };
-        let mut observers = Observers(vec![&mut holding, observer]);
+        let mut observers = (&mut holding, observer);
         let trainer = Trainer::new(stage, self.stop);
         let trained = trainer.train(&recipe, learner, &mut observers);
         let trained = trained.with_context(|| format!("stage {stage}"))?;

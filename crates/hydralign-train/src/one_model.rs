@@ -116,7 +116,8 @@ impl Recipe<Policy> for OneModelRecipe<'_> {
         context.observer.phase(Phase::Generate);
         let prompts = self.sampling.prompts_of(step - 1);
         let bank = ModelBank::frozen(policy.model.clone()).with_execution(self.execution)?;
-        let episodes = self.sampling.draw(&bank, step - 1, &prompts, context.stop)?;
+        let reward = Some(self.reward);
+        let episodes = self.sampling.draw_for(&bank, step - 1, &prompts, reward, context.stop)?;
         drop(bank);
         context.observer.phase(Phase::Score);
         let scores = self.reward.score(&episodes)?;

@@ -55,7 +55,8 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         context.observer.phase(Phase::Generate);
         let prompts = self.sampling.prompts_of(step - 1);
         let model = learner.model();
-        let episodes = self.sampling.draw(model, step - 1, &prompts, context.stop)?;
+        let episodes =
+            self.sampling.draw_for(model, step - 1, &prompts, self.reward, context.stop)?;
         let rollout = RolloutStats::of(&episodes);
         let experience = ppo.experience(
             learner.model(),
