@@ -45,6 +45,6 @@ pub use hydralign_families::{
 pub use init::random_trunk;
 pub use peft::{load_adapter, save_adapter};
 pub use save::save_checkpoint;
-pub use scalar_head::ScalarHead;
+pub use scalar_head::{ScalarHead, ValueHead};
 pub use start::Start;
 pub use trunk::Trunk;
