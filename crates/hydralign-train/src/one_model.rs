@@ -71,7 +71,8 @@ impl Trainable for Policy {
         let weights = self.model.trunk.clone().into_record().into_bytes();
         let weights = weights.map_err(AlgorithmError::from)?;
         let optimizer = Bytes::from_bytes_vec(Vec::new());
-        Ok(LearnerRecord { weights, optimizer, steps: self.steps })
+        let optimizer_name = "none".to_owned();
+        Ok(LearnerRecord { weights, optimizer, optimizer_name, steps: self.steps })
     }
 
     fn with_record(mut self, record: LearnerRecord) -> Result<Self, TrainError> {

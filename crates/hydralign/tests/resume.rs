@@ -6,7 +6,9 @@ mod common;
 use burn_pack::Reader;
 use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation};
-use hydralign::algorithms::{Epochs, LearnerRecord, Temperature, nll_batch, preference_batch};
+use hydralign::algorithms::{
+    Epochs, LearnerRecord, PpoParts, Temperature, nll_batch, preference_batch,
+};
 use hydralign::burn::tensor::Bytes;
 use hydralign::core::episode_fn;
 use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
@@ -224,6 +226,7 @@ fn ppo_goes_on_bit_for_bit_in_every_placement() {
         reward: None,
         steps: 4,
         lr: Schedule::linear(0.01),
+        parts: PpoParts::default(),
         device: Device::flex(),
     };
     for placement in Placement::five_ppos() {
