@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("hydralign-rollout", &["core", "kernels"]),
     ("hydralign-algorithms", &["placement", "advantage", "core", "rollout", "kernels"]),
     ("hydralign-runs", &["placement", "memory", "advantage", "core", "rollout", "algorithms"]),
-    ("hydralign-train", &["placement", "core", "models", "rollout", "algorithms", "runs"]),
+    ("hydralign-train", &["placement", "core", "models", "data", "rollout", "algorithms", "runs"]),
     ("hydralign", EVERY_LIBRARY.split_at(1).1),
     ("hydralign-examples", EVERY_LIBRARY),
     ("hydralign-benches", EVERY_LIBRARY),
