@@ -65,6 +65,7 @@ pub fn prompts(rows: usize, tokens: usize, vocab: usize) -> Vec<Prompt> {
         2 + (random::bits(5, row as u64, i as u64) % (vocab as u64 - 2)) as u32
     };
     let prompt = |row: usize| Prompt {
+        row: Some(row),
         tokens: (0..tokens).map(|i| token(row, i)).collect(),
         key: Key { seed: 7, episode: row as u64 },
     };

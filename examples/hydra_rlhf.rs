@@ -8,7 +8,6 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use hydralign::calibrate;
-use hydralign::core::Observers;
 use hydralign::core::random::sub_seed;
 use hydralign::data::{ChatTemplate, TextTokenizer};
 use hydralign::families::Architecture;
@@ -331,8 +330,7 @@ impl Run<'_> {
         let start = if self.stages.data.demonstrations.is_empty() {
             base
         } else {
-            let trained =
-                self.stages.train_sft(&base, &mut observers(&mut [&mut progress, metrics]))?;
+            let trained = self.stages.train_sft(&base, &mut (&mut progress, &mut *metrics))?;
             progress.finish();
             drop(base);
             let Some(bank) = self.keep("sft", trained)? else { return Ok(None) };
@@ -342,8 +340,7 @@ impl Run<'_> {
             bank.checkpoint(Role::Actor)?
         };
         self.hold_only(&start);
-        let trained =
-            self.stages.train_hydra_sft(&start, &mut observers(&mut [&mut progress, metrics]))?;
+        let trained = self.stages.train_hydra_sft(&start, &mut (&mut progress, &mut *metrics))?;
         progress.finish();
         let Some(bank) = self.keep("hydra_sft", trained)? else { return Ok(None) };
         let seen = self.look("Hydra-SFT", &bank, metrics, judged)?;
@@ -490,7 +487,7 @@ impl Run<'_> {
         let trained = self.stages.ppo(
             bank,
             watch,
-            &mut observers(&mut [&mut cleaner, &mut clock, &mut progress, metrics]),
+            &mut (&mut cleaner, &mut clock, &mut progress, &mut *metrics),
         );
         progress.finish();
         let Trained { bank, progress, ended } = trained?;
@@ -589,8 +586,4 @@ impl Run<'_> {
         };
         Ok(std::path::absolute(base)?.display().to_string())
     }
-}
-
-fn observers<'a>(all: &'a mut [&'a mut dyn Observer]) -> Observers<'a> {
-    Observers(all.iter_mut().map(|o| &mut **o as &mut dyn Observer).collect())
 }

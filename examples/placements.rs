@@ -9,8 +9,8 @@
 //! or divided among processes.
 use anyhow::{Result, ensure};
 use clap::Parser;
+use hydralign::core::Fingerprint;
 use hydralign::core::random::sub_seed;
-use hydralign::core::{Fingerprint, Observers};
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
 use hydralign::memory::format_bytes;
 use hydralign::models::{ModelBank, load_checkpoint};
@@ -199,7 +199,7 @@ impl PlacementRun<'_> {
         let longest = self.stages.data.prompts.iter().map(Vec::len).max().unwrap_or(1);
         let prediction = memory::prediction(placement, architecture, recipe, longest)?;
         let stages = self.stages;
-        let mut observers = Observers(vec![&mut clock, progress, self]);
+        let mut observers = (&mut clock, progress, self);
         let bank = stages.ppo(bank, None, &mut observers)?.model()?;
         let totals = clock.totals();
         clock.stop();

@@ -5,7 +5,7 @@ use crate::{note, say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use clap::parser::ValueSource;
-use hydralign::core::{Observers, Phase};
+use hydralign::core::Phase;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{
@@ -123,7 +123,7 @@ impl Setup {
             Ok((checkpoints, metrics))
         })?;
         let mut progress = Progress::stderr(shown, every);
-        let mut observers = Observers(vec![&mut metrics, &mut progress]);
+        let mut observers = (&mut metrics, &mut progress);
         let trainer = Trainer { stage, stop: &self.stop, checkpoints };
         let trained =
             self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;

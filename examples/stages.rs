@@ -10,7 +10,7 @@ use hydralign::algorithms::{
     ranking_batch,
 };
 use hydralign::core::random::sub_seed;
-use hydralign::core::{CoreError, Objective, Observers};
+use hydralign::core::{CoreError, Objective};
 use hydralign::data::TextTokenizer;
 use hydralign::memory::Category;
 use hydralign::models::ModelBank;
@@ -134,7 +134,7 @@ impl Stages<'_> {
         let batch = |_: &ModelBank, items: &[usize]| Ok(batch(items)?);
         let recipe = Supervised { objective, order, lr, batch };
         let mut holding = Holding { ledger: self.ledger, moments };
-        let mut observers = Observers(vec![&mut holding, observer]);
+        let mut observers = (&mut holding, observer);
         self.train(stage, checkpoint_every, &recipe, learner, &mut observers)
     }
 

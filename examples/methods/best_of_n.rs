@@ -23,7 +23,7 @@ impl Method for BestOfN {
         let again = |prompt: &Prompt, k: usize| {
             let Key { seed, episode } = prompt.key;
             let seed = hydralign::core::random::sub_seed(seed, &format!("sample {k}"));
-            Prompt { tokens: prompt.tokens.clone(), key: Key { seed, episode } }
+            Prompt { key: Key { seed, episode }, ..prompt.clone() }
         };
         let all: Vec<Prompt> =
             prompts.iter().flat_map(|p| (0..self.n).map(move |k| again(p, k))).collect();

@@ -9,6 +9,32 @@ pub struct Credit {
     pub returns: Vec<f32>,
 }
 
+/// Credits the tokens of an episode from its rewards and values: generalised advantage estimation, or a rule of
+/// your own.
+pub trait AdvantageEstimator {
+    /// Advantages and value targets of one episode. `rewards` and `values` have one entry per response token; V_t is
+    /// the value of the state *before* token t.
+    ///
+    /// # Errors
+    /// What keeps the episode from being credited.
+    fn credit(&self, rewards: &[f32], values: &[f32]) -> Result<Credit, AdvantageError>;
+}
+
+/// [`gae`] with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gae {
+    /// γ.
+    pub gamma: f64,
+    /// λ.
+    pub lambda: f64,
+}
+
+impl AdvantageEstimator for Gae {
+    fn credit(&self, rewards: &[f32], values: &[f32]) -> Result<Credit, AdvantageError> {
+        gae(rewards, values, self.gamma, self.lambda)
+    }
+}
+
 /// Generalised advantage estimation over one episode.
 ///
 /// δ_t = r_t + γ·V_{t+1} − V_t,  V_T = 0

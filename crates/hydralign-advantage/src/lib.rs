@@ -18,7 +18,7 @@ mod whiten;
 
 pub use controller::{AdaptiveKl, FixedKl, KlControl, KlController};
 pub use error::AdvantageError;
-pub use gae::{Credit, gae};
+pub use gae::{AdvantageEstimator, Credit, Gae, gae};
 pub use group::{GroupAdvantage, GroupBaseline, GroupScale, informative_groups};
 pub use kl::{KlEstimator, mean_sequence_kl};
 pub use moments::{Moments, Variance};

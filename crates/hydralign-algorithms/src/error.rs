@@ -31,6 +31,14 @@ pub enum AlgorithmError {
         /// What is missing.
         what: &'static str,
     },
+    /// A group of parameters with a rate of its own that cannot be.
+    #[error("rates of the parameters `{paths}`: {reason}")]
+    Rates {
+        /// The pattern of their paths.
+        paths: String,
+        /// Why not.
+        reason: String,
+    },
     /// What was written down of a learner does not fit this one.
     #[error("the state of the learner cannot be restored: {reason}")]
     Record {

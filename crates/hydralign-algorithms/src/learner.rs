@@ -1,3 +1,4 @@
+mod rates;
 mod record;
 
 pub use record::LearnerRecord;
@@ -7,6 +8,7 @@ use crate::{AlgorithmError, clip_global_norm};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use hydralign_core::{Differentiable, Objective, TokenBatch};
+use rates::RateGroup;
 use serde::{Deserialize, Serialize};
 
 /// AdamW and the global gradient norm.
@@ -93,9 +95,15 @@ pub struct Learner<M> {
     // Moved out for the time of a step, so that weights are updated in place.
     model: Option<M>,
     optimizer: ModuleOptimizer,
+    /// What the optimizer is called in records.
+    name: String,
     config: OptimizerConfig,
+    rates: Vec<RateGroup>,
     steps: usize,
 }
+
+/// The name of the optimizer that a configuration makes.
+const ADAMW: &str = "adamw";
 
 impl<M: Differentiable> Learner<M> {
     /// A learner with fresh optimizer state.
@@ -106,7 +114,33 @@ impl<M: Differentiable> Learner<M> {
             .with_epsilon(config.epsilon)
             .with_weight_decay(config.weight_decay)
             .init();
-        Self { model: Some(model), optimizer, config: *config, steps: 0 }
+        let (model, name) = (Some(model), ADAMW.to_owned());
+        Self { model, optimizer, name, config: *config, rates: Vec::new(), steps: 0 }
+    }
+
+    /// A learner with any optimizer of burn, or one of your own: `SgdConfig::new().init()`, `Lion` …
+    ///
+    /// Records hold the name, and one of another name is refused. `max_grad_norm` bounds the joint norm of all
+    /// gradients; burn's own clipping works tensor by tensor.
+    ///
+    /// ```
+    /// # use hydralign_algorithms::Learner;
+    /// # use hydralign_core::Differentiable;
+    /// use burn::optim::LionConfig;
+    ///
+    /// # fn lion<M: Differentiable>(model: M) -> Learner<M> {
+    /// Learner::with_optimizer(model, "lion", LionConfig::new().init(), Some(1.0))
+    /// # }
+    /// ```
+    pub fn with_optimizer(
+        model: M,
+        name: &str,
+        optimizer: impl Into<ModuleOptimizer>,
+        max_grad_norm: Option<f64>,
+    ) -> Self {
+        let config = OptimizerConfig { max_grad_norm, ..OptimizerConfig::default() };
+        let (model, name, optimizer) = (Some(model), name.to_owned(), optimizer.into());
+        Self { model, optimizer, name, config, rates: Vec::new(), steps: 0 }
     }
 
     /// Optimizer steps taken so far.
@@ -178,13 +212,17 @@ impl<M: Differentiable> Learner<M> {
     /// One optimizer step with these gradients.
     ///
     /// # Errors
-    /// [`AlgorithmError::Setting`] for a rate that is not between 0 and 1; the weights are unchanged then.
+    /// [`AlgorithmError::Setting`] for a rate that is not between 0 and 1, for every group; the weights are
+    /// unchanged then.
     pub fn apply(&mut self, gradients: Gradients, lr: f64) -> Result<StepReport, AlgorithmError> {
-        check((0.0..=LARGEST_RATE).contains(&lr), "learning rate", lr, "between 0 and 1")?;
-        let decay = lr * f64::from(self.config.weight_decay);
-        check(decay <= 1.0, "learning rate times weight_decay", decay, "at most 1")?;
+        for lr in std::iter::once(lr).chain(self.rates.iter().map(|group| group.factor * lr)) {
+            check((0.0..=LARGEST_RATE).contains(&lr), "learning rate", lr, "between 0 and 1")?;
+            let decay = lr * f64::from(self.config.weight_decay);
+            check(decay <= 1.0, "learning rate times weight_decay", decay, "at most 1")?;
+        }
+        let rates = self.module_rates(lr)?;
         let model = self.model.take().expect("the model is only away during a step");
-        self.model = Some(self.optimizer.step(lr, model, gradients.params));
+        self.model = Some(self.optimizer.step(rates, model, gradients.params));
         self.steps += 1;
         Ok(gradients.report)
     }

@@ -35,7 +35,8 @@ pub use learner::{Gradients, Learner, LearnerRecord, OptimizerConfig, StepReport
 pub use nll::{Nll, nll_batch};
 pub use pairwise::{Pairwise, PairwiseConfig, pairwise_loss, ranking_batch};
 pub use ppo::{
-    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, PpoState, Sample, policy_loss, value_loss,
+    Experience, Ppo, PpoBatch, PpoConfig, PpoObjective, PpoParts, PpoState, Sample, policy_loss,
+    value_loss,
 };
 pub use preference::{
     Cpo, Dpo, Hinge, Ipo, Kto, KtoBatch, KtoExample, LabelBalance, Orpo, Pair, PairBatch, PairLoss,

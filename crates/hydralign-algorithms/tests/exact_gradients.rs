@@ -8,7 +8,7 @@ use hydralign_algorithms::{
     Aggregation, AlgorithmError, CreditRule, CriticFree, CriticFreeConfig, KlInLoss,
     PolicyGradient, RatioLevel, ReturnBaseline, Surrogate,
 };
-use hydralign_core::Episode;
+use hydralign_core::{Episode, episode_fn};
 use hydralign_rollout::SamplerConfig;
 use tabular::{ALL, T, Tabular, add, assert_close, device, reward, rewards, vector};
 
@@ -20,8 +20,9 @@ fn gradient_of(
     greedy: Option<&[Episode]>,
 ) -> Vec<f64> {
     let sampler = SamplerConfig::default();
-    let experience =
-        method.experience(model, groups, greedy, &sampler, Some(&reward), &mut ()).unwrap();
+    let experience = method
+        .experience(model, groups, greedy, &sampler, Some(&episode_fn(reward)), &mut ())
+        .unwrap();
     let samples: Vec<_> = experience.samples.iter().collect();
     let batches = method.micro_batches(&samples, 1.0, &device()).unwrap();
     model.gradient(&PolicyGradient { config: method.config().clone() }, &batches)
@@ -186,12 +187,13 @@ fn grpo_with_one_response_per_group_is_refused() {
     for config in [CriticFreeConfig::grpo(), CriticFreeConfig::rloo(), CriticFreeConfig::gspo()] {
         let method = CriticFree::new(config).unwrap();
         let error = method
-            .experience(&model, group.clone(), None, &sampler, Some(&reward), &mut ())
+            .experience(&model, group.clone(), None, &sampler, Some(&episode_fn(reward)), &mut ())
             .unwrap_err();
         assert_eq!(error.to_string(), "1 responses in a group, but at least 2 are needed");
     }
     let remax = CriticFree::new(CriticFreeConfig::remax()).unwrap();
-    let error =
-        remax.experience(&model, group, None, &sampler, Some(&reward), &mut ()).unwrap_err();
+    let error = remax
+        .experience(&model, group, None, &sampler, Some(&episode_fn(reward)), &mut ())
+        .unwrap_err();
     assert!(matches!(error, AlgorithmError::Empty { what: "greedy response of every prompt" }));
 }

@@ -187,6 +187,7 @@ fn iteration(file: &Value) -> Experience {
         let logprobs = flat32(row);
         Episode {
             prompt: vec![i as u32],
+            row: None,
             response: vec![0; logprobs.len()],
             policy_logprobs: logprobs.clone(),
             logprobs,

@@ -139,6 +139,7 @@ fn method(case: &Value) -> CriticFreeConfig {
 fn sample(old_logprobs: Vec<f32>, ref_logprobs: Vec<f32>, advantages: Vec<f32>) -> GroupSample {
     let episode = Episode {
         prompt: vec![0],
+        row: None,
         response: vec![0; old_logprobs.len()],
         logprobs: old_logprobs.clone(),
         policy_logprobs: old_logprobs.clone(),

@@ -18,6 +18,10 @@ pub enum Finish {
 pub struct Episode {
     /// Prompt tokens.
     pub prompt: Vec<u32>,
+    /// Which of the prompts that were sampled from it answers, from 0: the row of the data set. None where
+    /// that is not known.
+    #[serde(default)]
+    pub row: Option<usize>,
     /// Sampled tokens, the stop token included.
     pub response: Vec<u32>,
     /// log p of each response token under the distribution it was *sampled from*

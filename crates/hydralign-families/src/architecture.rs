@@ -1,5 +1,7 @@
+use crate::{Family, FamilyError};
 use hydralign_placement::ModelShape;
 use serde_json::Value;
+use std::path::Path;
 
 /// Rotary positions of a kind of layer (Su et al. 2021).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,9 +157,19 @@ pub struct Architecture {
     pub context: usize,
     /// The `config.json` that it came from, written back when the model is saved.
     pub config: Value,
+    /// The family, where it is none of this crate's: [`architecture_of`](crate::architecture_of) sets it.
+    pub own_family: Option<&'static dyn Family>,
 }
 
 impl Architecture {
+    /// The family that names its tensors; `path` is what errors call its configuration.
+    ///
+    /// # Errors
+    /// As [`of`](crate::of).
+    pub fn family(&self, path: &Path) -> Result<&'static dyn Family, FamilyError> {
+        self.own_family.map_or_else(|| crate::of(&self.config, path), Ok)
+    }
+
     /// The token that the `config.json` names as padding: a sequence classifier of transformers reads its
     /// score before those that end a text.
     pub fn padding(&self) -> Option<u32> {

@@ -1,5 +1,5 @@
 use crate::block::Lens;
-use crate::{ActionHeads, Adapter, Checkpoint, ModelError, ScalarHead, Start, Trunk};
+use crate::{ActionHeads, Adapter, Checkpoint, ModelError, ScalarHead, Start, Trunk, ValueHead};
 use burn::module::Module;
 use burn::tensor::Device;
 use hydralign_core::random::sub_seed;
@@ -12,12 +12,14 @@ use hydralign_placement::{
 ///
 /// Roles are views, chosen by an argument of each pass; nothing is switched on or off.
 /// Trunks that the placement counts separately are held separately, even if they start equal.
+///
+/// `V` is the critic's head: linear, or one of your own ([`ModelBank::with_critic_head`]).
 #[derive(Module, Debug)]
-pub struct ModelBank {
+pub struct ModelBank<V: ValueHead = ScalarHead> {
     pub(crate) trunks: Vec<Trunk>,
     /// In the order of the placement's adapters.
     pub(crate) adapters: Vec<Adapter>,
-    pub(crate) critic_head: Option<ScalarHead>,
+    pub(crate) critic_head: Option<V>,
     pub(crate) reward_head: Option<ScalarHead>,
     pub(crate) action_heads: Option<ActionHeads>,
     #[module(skip)]
@@ -80,6 +82,43 @@ impl ModelBank {
         }
     }
 
+    /// The scalar head of a role.
+    pub fn head(&self, role: Role) -> Option<&ScalarHead> {
+        match role {
+            Role::Critic => self.critic_head.as_ref(),
+            Role::Reward => self.reward_head.as_ref(),
+            Role::Actor | Role::Reference => None,
+        }
+    }
+}
+
+impl<V: ValueHead> ModelBank<V> {
+    /// The same bank with another head for the critic, which starts as it is given: an own architecture, or own
+    /// weights. The placement's counts and predicted bytes are those of a linear head.
+    ///
+    /// # Errors
+    /// A placement without a critic; [`ModelError::HeadWidth`].
+    pub fn with_critic_head<W: ValueHead>(self, head: W) -> Result<ModelBank<W>, ModelError> {
+        let trunk = self.placement.view(Role::Critic)?.trunk;
+        check_width(Role::Critic, &head, &self.trunks[trunk])?;
+        let Self { trunks, adapters, reward_head, action_heads, placement, execution, .. } = self;
+        let critic_head = Some(head);
+        Ok(ModelBank {
+            trunks,
+            adapters,
+            critic_head,
+            reward_head,
+            action_heads,
+            placement,
+            execution,
+        })
+    }
+
+    /// The critic's head.
+    pub fn critic_head(&self) -> Option<&V> {
+        self.critic_head.as_ref()
+    }
+
     /// The same bank with its passes carried out otherwise: equal numbers up to rounding, in other
     /// bytes and seconds.
     ///
@@ -136,15 +175,6 @@ impl ModelBank {
     pub fn adapter(&self, name: &str) -> Option<&Adapter> {
         let index = self.placement.adapters.iter().position(|a| a.name == name)?;
         self.adapters.get(index)
-    }
-
-    /// The scalar head of a role.
-    pub fn head(&self, role: Role) -> Option<&ScalarHead> {
-        match role {
-            Role::Critic => self.critic_head.as_ref(),
-            Role::Reward => self.reward_head.as_ref(),
-            Role::Actor | Role::Reference => None,
-        }
     }
 
     /// The device that the weights live on, without autodiff.
@@ -221,6 +251,7 @@ fn build_head(
     }
     let trainable = placement.head_trainable(role);
     if let Some(head) = &start.reward.reward_head {
+        check_width(role, head, &start.reward.trunk)?;
         return Ok(Some(head.duplicate(trainable)));
     }
     // A critic beside a reward model starts from it; alone it has nothing to start from.
@@ -233,6 +264,11 @@ fn build_head(
     let hidden = trunk.architecture.shape.width();
     let seed = sub_seed(seed, &format!("{role} head"));
     Ok(Some(ScalarHead::fresh(hidden, trainable, seed, &trunk.device())))
+}
+
+fn check_width<V: ValueHead>(role: Role, head: &V, trunk: &Trunk) -> Result<(), ModelError> {
+    let (head, trunk) = (head.width(), trunk.architecture.shape.width());
+    if head == trunk { Ok(()) } else { Err(ModelError::HeadWidth { role, head, trunk }) }
 }
 
 /// A checkpoint's own adapter must reach every role that starts from that checkpoint.

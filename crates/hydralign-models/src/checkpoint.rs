@@ -4,7 +4,7 @@ use crate::{Adapter, ModelError, ScalarHead, Trunk};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use hydralign_core::Fingerprint;
-use hydralign_families as families;
+use hydralign_families::{self as families, Architecture, Family};
 use std::path::Path;
 
 /// A model as a run starts from it: a trunk and what came with it. All of it frozen; the bank
@@ -66,10 +66,30 @@ impl ModuleVisitor for Hashed<'_> {
 /// the file and the tensor or field.
 pub fn load_checkpoint(dir: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
     check_model(dir)?;
-    let config_path = dir.join("config.json");
-    let config = families::read_config(&config_path)?;
-    let family = families::of(&config, &config_path)?;
-    let mut architecture = families::architecture(&config, &config_path)?;
+    load(dir, families::read_architecture(dir)?, device)
+}
+
+/// As [`load_checkpoint`], of a family of your own. Adapters of the model, and what is saved of it, have its names.
+///
+/// # Errors
+/// As [`load_checkpoint`]; a `model_type` that is not the family's.
+pub fn load_checkpoint_of(
+    family: &'static dyn Family,
+    dir: &Path,
+    device: &Device,
+) -> Result<Checkpoint, ModelError> {
+    check_model(dir)?;
+    let path = dir.join("config.json");
+    let config = families::read_config(&path)?;
+    load(dir, families::architecture_of(family, &config, &path)?, device)
+}
+
+fn load(
+    dir: &Path,
+    mut architecture: Architecture,
+    device: &Device,
+) -> Result<Checkpoint, ModelError> {
+    let family = architecture.family(&dir.join("config.json"))?;
     let device = device.clone().without_autodiff();
     let tensors = TensorFiles::open_dir(dir)?;
     untie(&mut architecture, family, &tensors)?;

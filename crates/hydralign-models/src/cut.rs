@@ -4,7 +4,7 @@ use crate::differentiate::Sum;
 use crate::predict::{Predictions, index, log_prob, misfit, predict_at_once, targets};
 use crate::read::{Group, States, check_fits};
 use crate::segmented::Part;
-use crate::{ModelBank, Trunk};
+use crate::{ModelBank, Trunk, ValueHead};
 use burn::module::ParamId;
 use burn::tensor::{Gradients, IndexingUpdateOp, Int, Tensor};
 use hydralign_core::{CoreError, Gradient, Outputs, Reading, TokenBatch};
@@ -42,7 +42,7 @@ struct CutHead {
     entropies: Option<Tensor<1>>,
 }
 
-impl ModelBank {
+impl<V: ValueHead> ModelBank<V> {
     /// A pass and what the loss sees of it.
     pub(crate) fn cut_pass(
         &self,
@@ -144,7 +144,11 @@ impl<'a> CutPass<'a> {
 
 impl Way<'_> {
     /// Goes back to the last trained weight.
-    pub(crate) fn back(mut self, batch: &TokenBatch, sum: &mut Sum<'_>) -> Result<(), CoreError> {
+    pub(crate) fn back<V: ValueHead>(
+        mut self,
+        batch: &TokenBatch,
+        sum: &mut Sum<'_, V>,
+    ) -> Result<(), CoreError> {
         if let Some((head, slopes)) = self.head.take()
             && (slopes.logprobs.is_some() || slopes.entropies.is_some())
         {
@@ -168,12 +172,12 @@ impl Way<'_> {
         Ok(())
     }
 
-    fn through_head(
+    fn through_head<V: ValueHead>(
         &mut self,
         head: &CutHead,
         slopes: &TokenSlopes,
         batch: &TokenBatch,
-        sum: &mut Sum<'_>,
+        sum: &mut Sum<'_, V>,
     ) -> Result<(), CoreError> {
         let CutHead { kernel, trained, packed, targets, found, .. } = head;
         let gradients = kernel

@@ -1,10 +1,10 @@
 use crate::cache::Cache;
 use crate::read::check_tokens;
-use crate::{ModelBank, Trunk};
+use crate::{ModelBank, Trunk, ValueHead};
 use burn::tensor::Tensor;
 use hydralign_core::{CoreError, Decoder, Gradient, Role};
 
-impl Decoder for ModelBank {
+impl<V: ValueHead> Decoder for ModelBank<V> {
     type Cache = Cache;
 
     fn prefill(
@@ -72,7 +72,7 @@ impl Decoder for ModelBank {
     }
 }
 
-impl ModelBank {
+impl<V: ValueHead> ModelBank<V> {
     /// What a role says of every token as the next one, `[rows, vocab]`: logits, or for a critic with
     /// action heads the lesser of its two target copies' values.
     fn predict(

@@ -1,7 +1,7 @@
 //! Gradients of a loss over readings, with the vocabulary or the blocks taken in pieces.
 
-use crate::ModelBank;
 use crate::cut::Way;
+use crate::{ModelBank, ValueHead};
 use burn::module::ParamId;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
@@ -10,7 +10,7 @@ use hydralign_core::{
 };
 use hydralign_placement::Execution;
 
-impl Differentiable for ModelBank {
+impl<V: ValueHead> Differentiable for ModelBank<V> {
     /// The gradient, carried out as [`ModelBank::with_execution`] says.
     ///
     /// In pieces, the loss sees readings of states that are cut off from what lies below them;
@@ -51,12 +51,12 @@ impl Differentiable for ModelBank {
 }
 
 /// Gradients of a bank's parameters, added up.
-pub(crate) struct Sum<'a> {
-    bank: &'a ModelBank,
-    gradients: GradientsAccumulator<ModelBank>,
+pub(crate) struct Sum<'a, V: ValueHead> {
+    bank: &'a ModelBank<V>,
+    gradients: GradientsAccumulator<ModelBank<V>>,
 }
 
-impl Sum<'_> {
+impl<V: ValueHead> Sum<'_, V> {
     pub(crate) fn add(&mut self, gradients: Gradients) {
         let gradients = GradientsParams::from_grads(gradients, self.bank);
         self.gradients.accumulate(self.bank, gradients);

@@ -24,6 +24,22 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Weights that make no head.
+    #[error("a head needs at least one weight, and all of them finite: {count} were given")]
+    HeadWeights {
+        /// How many there were.
+        count: usize,
+    },
+    /// A head for states of another length.
+    #[error("the {role}'s head reads states of {head} numbers, but its trunk gives {trunk}")]
+    HeadWidth {
+        /// Whose head it is.
+        role: Role,
+        /// What the head reads.
+        head: usize,
+        /// What the trunk gives.
+        trunk: usize,
+    },
     /// A field of an `adapter_config.json` that is missing, of the wrong type, or not supported.
     #[error("{}: field `{field}`: {reason}", path.display())]
     Config {

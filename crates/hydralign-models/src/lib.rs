@@ -35,7 +35,7 @@ pub use action_heads::{ActionHeads, ActionValues};
 pub use adapter::Adapter;
 pub use bank::ModelBank;
 pub use cache::Cache;
-pub use checkpoint::{Checkpoint, load_checkpoint};
+pub use checkpoint::{Checkpoint, load_checkpoint, load_checkpoint_of};
 pub use error::ModelError;
 pub use files::{SaveOptions, StoredDtype, copy_companions};
 pub use hydralign_families::{
@@ -45,6 +45,6 @@ pub use hydralign_families::{
 pub use init::random_trunk;
 pub use peft::{load_adapter, save_adapter};
 pub use save::save_checkpoint;
-pub use scalar_head::ScalarHead;
+pub use scalar_head::{ScalarHead, ValueHead};
 pub use start::Start;
 pub use trunk::Trunk;

@@ -1,11 +1,11 @@
 use crate::files::StoredDtype;
 use crate::weights::{parameter, weight, widened};
-use crate::{ModelBank, ModelError, Trunk};
+use crate::{ModelBank, ModelError, Trunk, ValueHead};
 use burn::module::Param;
 use burn::tensor::{FloatDType, Tensor};
 use hydralign_core::Gradient;
 
-impl ModelBank {
+impl<V: ValueHead> ModelBank<V> {
     /// The same bank with the matrices of its frozen trunks held in another number type: in 16 bits
     /// they take half the bytes.
     ///

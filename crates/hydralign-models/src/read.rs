@@ -1,9 +1,9 @@
-use crate::ModelBank;
 use crate::predict::{
     Predictions, chosen, index, log_prob, log_sum_exp, misfit, predict_at_once, targets,
 };
 use crate::trunk::Trunk;
 use crate::weights::weight;
+use crate::{ModelBank, ValueHead};
 use burn::tensor::Tensor;
 use hydralign_core::{
     ActionHead, CoreError, Gradient, Outputs, Reading, Request, Role, Roles, TokenBatch,
@@ -40,7 +40,7 @@ impl States {
     }
 }
 
-impl Roles for ModelBank {
+impl<V: ValueHead> Roles for ModelBank<V> {
     /// Answers every request. Log-probabilities and entropies that nothing trained stands behind,
     /// or that are read without a gradient, are computed in pieces if the bank's execution says
     /// so; with a gradient the whole graph is kept, and `differentiate` is what saves memory.
@@ -53,7 +53,7 @@ impl Roles for ModelBank {
     }
 }
 
-impl ModelBank {
+impl<V: ValueHead> ModelBank<V> {
     /// One group per trunk pass; a pass keeps its graph if any of its requests needs it.
     pub(crate) fn groups(&self, requests: &[Request]) -> Result<Vec<Group>, CoreError> {
         let roles: Vec<Role> = requests.iter().map(|r| r.reading.role()).collect();
@@ -174,8 +174,12 @@ impl ModelBank {
         hidden: Tensor<2>,
         gradient: Gradient,
     ) -> Result<Tensor<1>, CoreError> {
-        let head = self.head(role).ok_or(CoreError::NoHead { role })?;
-        Ok(head.forward(hidden, gradient))
+        let value = match role {
+            Role::Critic => self.critic_head.as_ref().map(|head| head.forward(hidden, gradient)),
+            Role::Reward => self.reward_head.as_ref().map(|head| head.forward(hidden, gradient)),
+            Role::Actor | Role::Reference => None,
+        };
+        value.ok_or(CoreError::NoHead { role })
     }
 }
 
@@ -199,7 +203,7 @@ pub(crate) fn check_tokens(row: usize, tokens: &[u32], vocab: usize) -> Result<(
     }
 }
 
-impl ModelBank {
+impl<V: ValueHead> ModelBank<V> {
     /// Logits of every position of right-padded rows through a role's view, without a graph.
     ///
     /// # Shapes
@@ -216,6 +220,33 @@ impl ModelBank {
         Ok(trunk.logits(hidden, Gradient::Off)?.reshape([batch.rows(), batch.width(), vocab]))
     }
 
+    /// Hidden states of every position of right-padded rows through a role's view, without a graph: after `layer`
+    /// blocks. 0 gives the embeddings; the number of blocks gives the output states, which have passed the final norm
+    /// and which heads read.
+    ///
+    /// # Shapes
+    /// `[rows, width, hidden]`, for output states `[rows, width, output width]`; positions past a row's own length
+    /// are meaningless.
+    ///
+    /// # Errors
+    /// A role that the placement does not serve, a batch that does not fit, or a layer that is not there.
+    ///
+    /// Source of what each layer is: transformers' `output_hidden_states`.
+    pub fn hidden_states(
+        &self,
+        role: Role,
+        batch: &TokenBatch,
+        layer: usize,
+    ) -> Result<Tensor<3>, CoreError> {
+        let (trunk, lens) = self.look(self.placement.view(role)?, Gradient::Off)?;
+        check_fits(trunk, batch)?;
+        let hidden = trunk.hidden_after(&batch.padded(), batch.rows(), lens, layer)?;
+        let width = hidden.dims()[1];
+        Ok(hidden.reshape([batch.rows(), batch.width(), width]))
+    }
+}
+
+impl ModelBank {
     /// The weights of a role's scalar head, `[hidden]`, for reports and tests.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::norm::Norm;
 use crate::{Architecture, ModelError, ScalarHead, Trunk};
 use burn::module::Param;
 use burn::tensor::Tensor;
-use hydralign_families::{self as families, Family, Order, Slot, Storage};
+use hydralign_families::{Family, Order, Slot, Storage};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub fn save_checkpoint(
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
     let config = &trunk.architecture.config;
-    let family = families::of(config, &dir.join("config.json"))?;
+    let family = trunk.architecture.family(&dir.join("config.json"))?;
     let dtype = options.dtype.unwrap_or(trunk.dtype);
     let mut saver = Saver { family, architecture: &trunk.architecture, dtype, tensors: Vec::new() };
     saver.trunk(trunk);

@@ -59,6 +59,30 @@ impl Trunk {
         self.run(tokens, rows, &Stand::padded_right(tokens.len() / rows), lens, None)
     }
 
+    /// States of right-padded rows after some blocks, `[rows·width, hidden]`; after all of them, output states.
+    ///
+    /// # Errors
+    /// More blocks than there are.
+    pub(crate) fn hidden_after(
+        &self,
+        tokens: &[u32],
+        rows: usize,
+        lens: Lens<'_>,
+        blocks: usize,
+    ) -> Result<Tensor<2>, CoreError> {
+        let count = self.blocks.len();
+        if blocks > count {
+            let error = format!("layer {blocks} was asked for, but the model has {count} blocks");
+            return Err(CoreError::Other(error.into()));
+        }
+        let stand = Stand::padded_right(tokens.len() / rows);
+        let sights = Sights::new(&self.architecture, &stand, &self.device());
+        let frame = Frame { lens, architecture: &self.architecture, sights: &sights, rows };
+        let x = self.embed(tokens, rows, &stand, lens.gradient);
+        let x = self.through(0..blocks, x, &frame, None);
+        Ok(if blocks == count { self.finish(x, lens.gradient) } else { x })
+    }
+
     /// Output states of the newest positions, `[rows·t, output width]`, reading and extending a
     /// cache. Rows are left-padded to the cache's `starts`.
     pub(crate) fn hidden_cached(

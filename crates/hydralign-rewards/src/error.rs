@@ -85,6 +85,17 @@ pub enum RewardError {
         /// How it is spelt.
         token: String,
     },
+    /// An episode that does not say which prompt it answers.
+    #[error("it does not say which row of the prompts it answers")]
+    NoRow,
+    /// An episode whose prompt is not that of the row that it names.
+    #[error(
+        "its prompt is not that of row {row} (from 0): the reward was given other prompts than those that are sampled from"
+    )]
+    OtherPrompt {
+        /// The row that it names.
+        row: usize,
+    },
     /// An episode that could not be scored.
     #[error("episode {episode}: {error}")]
     Episode {
@@ -106,7 +117,7 @@ pub enum RewardError {
         /// What it reported, or what is wrong with its scores.
         error: Box<CoreError>,
     },
-    /// Any other failure of a program, with its own text.
+    /// Any other failure of a program or a scoring closure, with its own text.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }

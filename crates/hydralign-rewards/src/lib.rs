@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod answers;
+mod columns;
+mod concurrent;
 mod each;
 mod error;
 mod exact;
@@ -20,6 +22,8 @@ mod translation;
 mod weighted;
 
 pub use answers::Answers;
+pub use columns::{OfRow, row_reward_fn};
+pub use concurrent::{Concurrent, concurrently};
 pub use error::RewardError;
 pub use exact::ExactMatch;
 pub use format::Format;
@@ -28,6 +32,6 @@ pub use matches::Matches;
 pub use number::Number;
 pub use numeric::NumericAnswer;
 pub use reward_model::{RewardModel, unpadded};
-pub use text::{OfText, TextReward};
+pub use text::{OfText, TextReward, reward_fn};
 pub use translation::{Ending, ModelText, Translation};
 pub use weighted::WeightedSum;

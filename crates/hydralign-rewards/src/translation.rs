@@ -136,6 +136,7 @@ impl Translation {
         let stopped = sequence.response.last().is_some_and(|last| stops.contains(last));
         Episode {
             prompt: sequence.prompt.clone(),
+            row: None,
             response: sequence.response.clone(),
             logprobs: Vec::new(),
             policy_logprobs: Vec::new(),

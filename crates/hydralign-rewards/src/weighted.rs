@@ -33,10 +33,10 @@ impl<'a> WeightedSum<'a> {
         mut self,
         name: impl Into<String>,
         weight: f32,
-        reward: Box<dyn Reward + 'a>,
+        reward: impl Reward + 'a,
     ) -> Result<Self, RewardError> {
         finite("weight", weight)?;
-        self.parts.push(Part { name: name.into(), weight, reward });
+        self.parts.push(Part { name: name.into(), weight, reward: Box::new(reward) });
         Ok(self)
     }
 }
@@ -74,5 +74,9 @@ impl Reward for WeightedSum<'_> {
         let scores: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
         all_finite(&scores)?;
         Ok(scores)
+    }
+
+    fn finished(&self, episode: &Episode) {
+        self.parts.iter().for_each(|part| part.reward.finished(episode));
     }
 }

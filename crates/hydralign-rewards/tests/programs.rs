@@ -3,7 +3,7 @@
 mod common;
 
 use common::{episode, episodes, tokenizer};
-use hydralign_core::{CoreError, Episode, Reward};
+use hydralign_core::{CoreError, Episode, Reward, episode_fn};
 use hydralign_data::TextTokenizer;
 use hydralign_rewards::{
     Answers, ExactMatch, Format, LengthReward, Matches, NumericAnswer, OfText, RewardError,
@@ -204,14 +204,12 @@ fn a_weighted_sum_adds_its_parts() {
     let tokenizer = tokenizer();
     let has_a = Matches::new("a", 1.0, 0.0).unwrap();
     let sum = WeightedSum::new()
-        .with("a", 2.0, Box::new(OfText::new(&tokenizer, has_a)))
+        .with("a", 2.0, OfText::new(&tokenizer, has_a))
         .unwrap()
         .with(
             "length",
             -0.5,
-            Box::new(|batch: &[Episode]| {
-                batch.iter().map(|e| e.response.len() as f32).collect::<Vec<_>>()
-            }),
+            episode_fn(|batch| batch.iter().map(|e| e.response.len() as f32).collect::<Vec<_>>()),
         )
         .unwrap();
     let batch = episodes(&tokenizer, "p", &["ab", "", "xxx"]);
@@ -223,7 +221,7 @@ fn a_weighted_sum_adds_its_parts() {
 fn a_weighted_sum_names_the_part_that_fails() {
     let tokenizer = tokenizer();
     let batch = episodes(&tokenizer, "p", &["a", "b"]);
-    let part = |scores: &'static [f32]| Box::new(move |_: &[Episode]| scores.to_vec());
+    let part = |scores: &'static [f32]| episode_fn(move |_| scores.to_vec());
     let second = |scores: &'static [f32]| {
         let sum = WeightedSum::new().with("first", 1.0, part(&[1.0, 2.0])).unwrap();
         let sum = sum.with("second", 1e30, part(scores)).unwrap();
@@ -239,7 +237,7 @@ fn a_weighted_sum_names_the_part_that_fails() {
         "part 1 (second) of the weighted sum: the reward of episode 1 is inf"
     );
     let unknown = ExactMatch::new(&tokenizer, Answers::default());
-    let sum = WeightedSum::new().with("exact", 1.0, Box::new(unknown)).unwrap();
+    let sum = WeightedSum::new().with("exact", 1.0, unknown).unwrap();
     let error = inner(sum.score(&batch).unwrap_err());
     assert!(matches!(error, RewardError::Part { part: 0, name, .. } if name == "exact"));
     // Each part is finite and their sum is not.
@@ -249,9 +247,8 @@ fn a_weighted_sum_names_the_part_that_fails() {
 
 #[test]
 fn a_weighted_sum_needs_parts_and_finite_weights() {
-    let none = |_: &[Episode]| Vec::new();
     for weight in [f32::NAN, f32::INFINITY] {
-        let error = WeightedSum::new().with("x", weight, Box::new(none)).err().unwrap();
+        let error = WeightedSum::new().with("x", weight, episode_fn(|_| Vec::new())).err().unwrap();
         assert!(matches!(error, RewardError::OutOfRange { name: "weight", .. }));
     }
     let error = inner(WeightedSum::new().score(&[]).unwrap_err());

@@ -31,7 +31,8 @@ fn other() -> TextTokenizer {
 
 fn source(tokens: &[u32], content: Content) -> PromptSource {
     let (tokens, render) = (tokens.to_vec(), RenderOptions::default());
-    PromptSource { tokens, content, render, path: Path::new("prompts.jsonl").into(), row: 1 }
+    let (path, columns) = (Path::new("prompts.jsonl").into(), Default::default());
+    PromptSource { tokens, content, render, path, row: 1, columns }
 }
 
 fn text(tokenizer: TextTokenizer, template: Option<&str>) -> ModelText {

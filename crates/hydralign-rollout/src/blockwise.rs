@@ -1,6 +1,7 @@
-use crate::{Generator, Key, Monitor, Prompt, RolloutError};
+use crate::{Generator, Key, Monitor, Progress, Prompt, RolloutError};
 use hydralign_core::random::splitmix64;
 use hydralign_core::{CoreError, Episode, Finish, Sequence};
+use std::ops::ControlFlow;
 
 /// Block-wise best-of-K: each response grows by the best of K continuations (Mudgal et al. 2023,
 /// "Controlled Decoding", §3.3).
@@ -65,11 +66,21 @@ where
             let tokens = [g.prompt.tokens.as_slice(), &g.episode.response].concat();
             let number = (round * self.continuations + k) as u64;
             let seed = splitmix64(g.prompt.key.seed, number + 1);
-            Prompt { tokens, key: Key { seed, episode: g.prompt.key.episode } }
+            let key = Key { seed, episode: g.prompt.key.episode };
+            Prompt { tokens, row: g.prompt.row, key }
         };
         let prompts: Vec<Prompt> =
             open.iter().flat_map(|g| (0..self.continuations).map(|k| prompt(g, k))).collect();
-        self.generator.generate(&prompts, monitor)
+        self.generator.generate(&prompts, &mut StepsOnly(monitor))
+    }
+}
+
+/// Tells of steps alone: the blocks are no responses.
+struct StepsOnly<'m>(&'m mut dyn Monitor);
+
+impl Monitor for StepsOnly<'_> {
+    fn step(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.0.step(progress)
     }
 }
 
@@ -84,6 +95,7 @@ impl<'p> Growing<'p> {
     fn new(prompt: &'p Prompt) -> Self {
         let episode = Episode {
             prompt: prompt.tokens.clone(),
+            row: prompt.row,
             response: Vec::new(),
             logprobs: Vec::new(),
             policy_logprobs: Vec::new(),
@@ -142,6 +154,9 @@ where
                 let best = best.expect("at least one continuation");
                 let longest = self.room(all[i].prompt);
                 all[i].grow(&blocks[best], longest);
+                if all[i].done {
+                    monitor.finished(i, &all[i].episode);
+                }
             }
             round += 1;
         }
@@ -160,6 +175,7 @@ mod tests {
             let response = if last { vec![9] } else { vec![k as u32 % 3, 5] };
             Episode {
                 prompt: p.tokens.clone(),
+                row: p.row,
                 logprobs: vec![-1.0; response.len()],
                 policy_logprobs: vec![-2.0; response.len()],
                 finish: if last { Finish::Stop } else { Finish::Length },
@@ -182,7 +198,11 @@ mod tests {
 
     fn prompts(n: usize) -> Vec<Prompt> {
         (0..n)
-            .map(|i| Prompt { tokens: vec![7], key: Key { seed: 1, episode: i as u64 } })
+            .map(|i| Prompt {
+                tokens: vec![7],
+                row: Some(i),
+                key: Key { seed: 1, episode: i as u64 },
+            })
             .collect()
     }
 
@@ -195,8 +215,8 @@ mod tests {
     fn the_best_block_is_kept_until_the_stop_token() {
         let grower = Blockwise::new(&Counting, low_first, 3, 99).unwrap();
         let episodes = grower.generate(&prompts(2), &mut ()).unwrap();
-        for e in &episodes {
-            assert_eq!(e.response, [0, 5, 0, 5, 0, 5, 9]);
+        for (i, e) in episodes.iter().enumerate() {
+            assert_eq!((e.response.as_slice(), e.row), (&[0, 5, 0, 5, 0, 5, 9][..], Some(i)));
             assert_eq!((e.logprobs.len(), e.policy_logprobs[3], e.finish), (7, -2.0, Finish::Stop));
         }
     }
@@ -214,7 +234,7 @@ mod tests {
     #[test]
     fn responses_end_where_their_own_context_does() {
         let grower = Blockwise::new(&Counting, low_first, 2, 99).unwrap().with_max_length(Some(5));
-        let long = Prompt { tokens: vec![7; 3], key: Key { seed: 1, episode: 9 } };
+        let long = Prompt { tokens: vec![7; 3], row: Some(1), key: Key { seed: 1, episode: 9 } };
         let all: Vec<Prompt> = prompts(1).into_iter().chain([long]).collect();
         let episodes = grower.generate(&all, &mut ()).unwrap();
         let lengths: Vec<usize> = episodes.iter().map(|e| e.response.len()).collect();

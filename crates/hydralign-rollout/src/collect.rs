@@ -5,11 +5,14 @@ use hydralign_core::{Episode, Finish};
 ///
 /// key.episode = offset + prompt · n + sample
 ///
+/// The prompts' rows are their places in the list.
+///
 /// `offset` is the number of episodes drawn before with the same seed; no key repeats if each
 /// call adds `prompts.len() · n` to it.
 pub fn sample_prompts(prompts: &[Vec<u32>], n: usize, seed: u64, offset: u64) -> Vec<Prompt> {
     let one = |i: usize, tokens: &Vec<u32>, sample: usize| Prompt {
         tokens: tokens.clone(),
+        row: Some(i),
         key: Key { seed, episode: offset.wrapping_add((i * n + sample) as u64) },
     };
     let group = |(i, tokens)| (0..n).map(move |sample| one(i, tokens, sample));
@@ -58,7 +61,8 @@ mod tests {
         let prompts = vec![vec![1], vec![2, 3], vec![1]];
         let first = sample_prompts(&prompts, 4, 9, 100);
         assert_eq!(first.len(), 12);
-        assert_eq!(first[4], Prompt { tokens: vec![2, 3], key: Key { seed: 9, episode: 104 } });
+        let key = Key { seed: 9, episode: 104 };
+        assert_eq!(first[4], Prompt { tokens: vec![2, 3], row: Some(1), key });
         let second = sample_prompts(&prompts, 4, 9, 112);
         let keys: BTreeSet<Key> = first.iter().chain(&second).map(|p| p.key).collect();
         assert_eq!(keys.len(), 24);
@@ -69,6 +73,7 @@ mod tests {
     fn statistics_count_tokens_and_stops() {
         let episode = |n: usize, finish| Episode {
             prompt: vec![1],
+            row: None,
             response: vec![2; n],
             logprobs: vec![0.0; n],
             policy_logprobs: vec![0.0; n],

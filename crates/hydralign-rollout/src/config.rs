@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub struct Prompt {
     /// Prompt tokens, without padding; at least one.
     pub tokens: Vec<u32>,
+    /// Which of the prompts that are sampled from it is, from 0: [`Episode::row`](hydralign_core::Episode::row).
+    pub row: Option<usize>,
     /// Names the random numbers. Equal keys draw equal numbers.
     pub key: Key,
 }

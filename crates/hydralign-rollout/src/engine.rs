@@ -41,10 +41,12 @@ impl Run<'_> {
         }
     }
 
-    /// Puts finished responses in their place.
-    fn keep<'p>(&mut self, finished: impl IntoIterator<Item = Response<'p>>) {
-        for (index, episode) in finished.into_iter().filter_map(Response::into_episode) {
-            self.episodes[index] = Some(episode);
+    /// Takes note of a drawn token, and puts a response that ended with it in its place.
+    fn drawn(&mut self, row: &Response<'_>, token: u32) {
+        self.monitor.token(row.index, token);
+        if let Some(episode) = row.episode() {
+            self.monitor.finished(row.index, &episode);
+            self.episodes[row.index] = Some(episode);
         }
     }
 }
@@ -72,11 +74,10 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
         let room: Vec<usize> = rows.iter().map(Response::room).collect();
         let (mut cache, mut logits) = self.decoder.prefill(self.role, &prompts, &room)?;
         for step in 1.. {
-            let (drawn, finished) = self.draw(&mut rows, logits, run.monitor)?;
+            let (drawn, finished) = self.draw(&mut rows, logits, run)?;
             run.step(drawn, finished)?;
             let waiting = rows.iter().filter(|r| r.is_finished()).count();
             if waiting == rows.len() {
-                run.keep(rows);
                 return Ok(());
             }
             // A row at the end of its room cannot be decoded along: the context ends there.
@@ -85,7 +86,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
                 let live: Vec<usize> =
                     (0..rows.len()).filter(|&i| !rows[i].is_finished()).collect();
                 self.decoder.retain(&mut cache, &live);
-                run.keep(rows.extract_if(.., |r| r.is_finished()));
+                rows.retain(|r| !r.is_finished());
             }
             let tokens: Vec<u32> = rows.iter().map(Response::last_token).collect();
             logits = self.decoder.decode(self.role, &mut cache, &tokens)?;
@@ -98,7 +99,7 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
         &self,
         rows: &mut [Response<'_>],
         logits: Tensor<2>,
-        monitor: &mut dyn Monitor,
+        run: &mut Run<'_>,
     ) -> Result<(usize, usize), RolloutError> {
         let [got, vocab] = logits.dims();
         if got != rows.len() {
@@ -115,8 +116,9 @@ impl<'a, D: Decoder + ?Sized, S: Sampler + ?Sized> Engine<'a, D, S> {
             let draw = self.sampler.sample(logits, self.config.suppressed(position), uniform);
             let prompt = row.index;
             let draw = draw.map_err(|source| RolloutError::Sample { prompt, position, source })?;
-            monitor.token(row.index, draw.token);
+            let token = draw.token;
             row.push(draw, self.config);
+            run.drawn(row, token);
             drawn += 1;
             ended += usize::from(row.is_finished());
         }

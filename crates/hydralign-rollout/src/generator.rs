@@ -29,6 +29,10 @@ pub trait Monitor {
     /// A token was drawn for the response to a prompt, given by its index. Told before the step
     /// that it belongs to; does nothing unless asked for.
     fn token(&mut self, _prompt: usize, _token: u32) {}
+
+    /// The response to a prompt, given by its index, has ended; others may still grow. Told before the
+    /// step that its last token belongs to; does nothing unless asked for.
+    fn finished(&mut self, _prompt: usize, _episode: &Episode) {}
 }
 
 impl Monitor for () {

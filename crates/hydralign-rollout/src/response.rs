@@ -56,22 +56,16 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// The episode, with its index among the caller's prompts, once the response has ended.
-    pub(crate) fn into_episode(self) -> Option<(usize, Episode)> {
-        let Self { index, prompt, tokens, logprobs, policy_logprobs, finish, room: _ } = self;
-        // Vectors that grew token by token hold up to twice their length.
-        let episode = Episode {
-            prompt: prompt.tokens.clone(),
-            response: fitted(tokens),
-            logprobs: fitted(logprobs),
-            policy_logprobs: fitted(policy_logprobs),
-            finish: finish?,
-        };
-        Some((index, episode))
+    /// The episode, once the response has ended.
+    pub(crate) fn episode(&self) -> Option<Episode> {
+        // Copies: vectors that grew token by token hold up to twice their length.
+        Some(Episode {
+            prompt: self.prompt.tokens.clone(),
+            row: self.prompt.row,
+            response: self.tokens.clone(),
+            logprobs: self.logprobs.clone(),
+            policy_logprobs: self.policy_logprobs.clone(),
+            finish: self.finish?,
+        })
     }
-}
-
-fn fitted<T>(mut numbers: Vec<T>) -> Vec<T> {
-    numbers.shrink_to_fit();
-    numbers
 }

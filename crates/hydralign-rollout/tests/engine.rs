@@ -5,8 +5,8 @@ mod common;
 use common::{Call, Fake, log_softmax, prompt, scrambled};
 use hydralign_core::{Episode, Finish, Role};
 use hydralign_rollout::{
-    Engine, GenerationConfig, Generator, Progress, Prompt, RolloutError, SampleError, Sampler,
-    SamplerConfig,
+    Engine, GenerationConfig, Generator, Monitor, Progress, Prompt, RolloutError, SampleError,
+    Sampler, SamplerConfig,
 };
 use std::ops::ControlFlow;
 
@@ -48,6 +48,42 @@ fn an_episode_depends_on_its_prompt_and_key_alone() {
         other.reverse();
         assert_eq!(other, together);
     }
+}
+
+/// Notes what has ended, and after how many steps.
+#[derive(Default)]
+struct Ended {
+    steps: usize,
+    episodes: Vec<(usize, usize, Episode)>,
+}
+
+impl Monitor for Ended {
+    fn step(&mut self, _: &Progress) -> ControlFlow<()> {
+        self.steps += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn finished(&mut self, prompt: usize, episode: &Episode) {
+        self.episodes.push((self.steps, prompt, episode.clone()));
+    }
+}
+
+#[test]
+fn a_monitor_is_told_of_each_response_in_the_step_in_which_it_ends() {
+    let (fake, config) = (Fake::new(16), config(12, &[3], 23));
+    let with_row = |(row, prompt)| Prompt { row: Some(100 + row), ..prompt };
+    let prompts: Vec<Prompt> = prompts(23).into_iter().enumerate().map(with_row).collect();
+    let sampler = SamplerConfig::default().build().unwrap();
+    let mut ended = Ended::default();
+    let engine = Engine::new(&fake, Role::Actor, &sampler, &config).unwrap();
+    let all = engine.generate(&prompts, &mut ended).unwrap();
+    assert_eq!(ended.episodes.len(), all.len());
+    for (steps, prompt, episode) in &ended.episodes {
+        assert_eq!((episode, steps + 1), (&all[*prompt], episode.response.len()));
+        assert_eq!(episode.row, Some(100 + prompt));
+    }
+    let longest = all.iter().map(|e| e.response.len()).max().unwrap();
+    assert!(ended.episodes[0].0 + 1 < longest, "some end before others");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn no_weight_is_the_policy_and_much_weight_the_best_value() {
     let values = Table([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0], [0.0, 0.0, 5.0], [0.0, 5.0, 0.0]]);
     let config = GenerationConfig { max_new_tokens: 2, ..GenerationConfig::default() };
     let sampler = SamplerConfig::greedy().build().unwrap();
-    let prompts = [Prompt { tokens: vec![0], key: Key { seed: 0, episode: 0 } }];
+    let prompts = [Prompt { tokens: vec![0], row: None, key: Key { seed: 0, episode: 0 } }];
     let answer = |weight| {
         let guided = Guided::new(&POLICY, &values, Role::Critic, weight);
         let engine = Engine::new(&guided, Role::Actor, &sampler, &config).unwrap();

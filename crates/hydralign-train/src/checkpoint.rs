@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// How the files are laid out; another number is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "checkpoint.toml";
 const WEIGHTS: &str = "weights.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -60,6 +60,7 @@ struct Manifest {
     format: u32,
     run: String,
     step: usize,
+    optimizer: String,
     optimizer_steps: usize,
     recipe: toml::Table,
     files: BTreeMap<String, String>,
@@ -233,8 +234,9 @@ fn write(dir: &Path, run: String, state: &CheckpointState) -> Result<(), TrainEr
         files.insert(name.to_owned(), digest(bytes));
     }
     let (optimizer_steps, recipe) = (state.learner.steps, state.recipe.clone());
+    let (step, optimizer) = (state.step, state.learner.optimizer_name.clone());
     let manifest =
-        Manifest { format: FORMAT, run, step: state.step, optimizer_steps, recipe, files };
+        Manifest { format: FORMAT, run, step, optimizer, optimizer_steps, recipe, files };
     let path = dir.join(MANIFEST);
     let text =
         toml::to_string(&manifest).map_err(|e| TrainError::State { reason: e.to_string() })?;
@@ -258,6 +260,7 @@ fn read(dir: &Path, run: &str, step: usize) -> Result<CheckpointState, TrainErro
     let learner = LearnerRecord {
         weights: file(WEIGHTS)?,
         optimizer: file(OPTIMIZER)?,
+        optimizer_name: manifest.optimizer,
         steps: manifest.optimizer_steps,
     };
     Ok(CheckpointState { step, learner, recipe: manifest.recipe })

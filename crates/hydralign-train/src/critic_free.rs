@@ -5,7 +5,7 @@ use hydralign_algorithms::{
     Learner, ReturnBaseline, scores_of,
 };
 use hydralign_core::random::sub_seed;
-use hydralign_core::{Decoder, Differentiable, Episode, Phase, Reward};
+use hydralign_core::{Decoder, Differentiable, Episode, Phase, Reward, episode_fn};
 use hydralign_runs::Schedule;
 
 /// Policy gradients without a critic: sample groups, score, compare, update.
@@ -30,7 +30,7 @@ pub struct CriticFreeRecipe<'a> {
 /// What an iteration learns from.
 struct Groups {
     /// Of each group, where no group was left out.
-    prompts: Vec<Vec<u32>>,
+    prompts: Vec<usize>,
     groups: Vec<Vec<Episode>>,
     /// Group by group, where they were needed to choose.
     scores: Option<Vec<f32>>,
@@ -85,6 +85,16 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for CriticFreeRecipe<'_> {
 }
 
 impl CriticFreeRecipe<'_> {
+    fn draw<M: Decoder>(
+        &self,
+        model: &M,
+        round: usize,
+        prompts: &[usize],
+        context: &Context<'_>,
+    ) -> Result<Vec<Episode>, TrainError> {
+        self.sampling.draw_for(model, round, prompts, Some(self.reward), context.stop)
+    }
+
     /// The groups of an iteration; with rounds those whose scores differ, and the scores.
     fn groups<M: Decoder>(
         &self,
@@ -97,7 +107,7 @@ impl CriticFreeRecipe<'_> {
             let number = (step - 1) * self.sampling_rounds + round;
             let mut prompts = self.sampling.prompts_of(number);
             prompts.truncate(wanted);
-            let episodes = self.sampling.draw(model, number, &prompts, context.stop)?;
+            let episodes = self.draw(model, number, &prompts, context)?;
             let groups = episodes.chunks(samples).map(<[Episode]>::to_vec).collect();
             Ok(Groups { drawn: prompts.len(), prompts, groups, scores: None })
         };
@@ -134,7 +144,7 @@ impl CriticFreeRecipe<'_> {
             }
             _ => None,
         };
-        let known = found.scores.map(|scores| move |_: &[Episode]| scores.clone());
+        let known = found.scores.map(|scores| episode_fn(move |_| scores.clone()));
         let reward: &dyn Reward = known.as_ref().map_or(self.reward, |known| known);
         let method = CriticFree::new(self.method.clone())?;
         let sampler = &self.sampling.sampler;

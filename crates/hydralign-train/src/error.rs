@@ -1,5 +1,6 @@
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::{CoreError, Phase};
+use hydralign_data::{ChatError, DataError};
 use hydralign_memory::MemoryError;
 use hydralign_models::ModelError;
 use hydralign_rollout::{RolloutError, SampleError};
@@ -55,6 +56,12 @@ pub enum TrainError {
     /// A fault between model and algorithm.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// A fault of a data set or a tokenizer.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A chat template that cannot be read.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// A fault of a model.
     #[error(transparent)]
     Model(#[from] ModelError),

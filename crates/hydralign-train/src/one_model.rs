@@ -90,7 +90,8 @@ impl Trainable for Policy {
         };
         let weights = record.into_bytes().map_err(AlgorithmError::from)?;
         let optimizer = Bytes::from_bytes_vec(Vec::new());
-        Ok(LearnerRecord { weights, optimizer, steps: self.steps })
+        let optimizer_name = "none".to_owned();
+        Ok(LearnerRecord { weights, optimizer, optimizer_name, steps: self.steps })
     }
 
     fn with_record(self, record: LearnerRecord) -> Result<Self, TrainError> {
@@ -152,7 +153,8 @@ impl Recipe<Policy> for OneModelRecipe<'_> {
         context.observer.phase(Phase::Generate);
         let prompts = self.sampling.prompts_of(step - 1);
         let bank = ModelBank::frozen(policy.model.clone()).with_execution(self.execution)?;
-        let episodes = self.sampling.draw(&bank, step - 1, &prompts, context.stop)?;
+        let reward = Some(self.reward);
+        let episodes = self.sampling.draw_for(&bank, step - 1, &prompts, reward, context.stop)?;
         drop(bank);
         context.observer.phase(Phase::Score);
         let scores = self.reward.score(&episodes)?;

@@ -1,6 +1,8 @@
 use crate::{Context, PpoHooks, Recipe, Rows, Sampling, TrainError, Values};
 use burn::tensor::Device;
-use hydralign_algorithms::{AlgorithmError, Experience, Learner, Ppo, PpoConfig, PpoState};
+use hydralign_algorithms::{
+    AlgorithmError, Experience, Learner, Ppo, PpoConfig, PpoParts, PpoState,
+};
 use hydralign_core::random::sub_seed;
 use hydralign_core::{Decoder, Differentiable, Phase, Reward};
 use hydralign_rollout::RolloutStats;
@@ -19,6 +21,8 @@ pub struct PpoRecipe<'a> {
     pub steps: usize,
     /// Learning rate of each iteration.
     pub lr: Schedule,
+    /// A KL controller and an estimator of advantages in the place of those that the settings describe.
+    pub parts: PpoParts,
     /// Where batches are made.
     pub device: Device,
 }
@@ -27,7 +31,8 @@ impl<'a> PpoRecipe<'a> {
     /// PPO with default settings and a rate of 1e-4 that falls to 0; the score is that of the model's reward head.
     pub fn new(sampling: Sampling<'a>, steps: usize, device: &Device) -> Self {
         let (ppo, lr) = (PpoConfig::default(), Schedule::linear(1e-4));
-        Self { ppo, sampling, reward: None, steps, lr, device: device.clone() }
+        let parts = PpoParts::default();
+        Self { ppo, sampling, reward: None, steps, lr, parts, device: device.clone() }
     }
 }
 
@@ -39,7 +44,7 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         self.sampling.validate()?;
         match self.steps {
             0 => Err(AlgorithmError::Empty { what: "steps" }.into()),
-            steps => Ok((steps, Ppo::new(self.ppo.clone())?.state())),
+            steps => Ok((steps, Ppo::with_parts(self.ppo.clone(), &self.parts)?.state())),
         }
     }
 
@@ -64,13 +69,14 @@ impl PpoRecipe<'_> {
         context: &mut Context<'_>,
         hooks: &mut dyn PpoHooks<M>,
     ) -> Result<Values, TrainError> {
-        let mut ppo = Ppo::new(self.ppo.clone())?;
+        let mut ppo = Ppo::with_parts(self.ppo.clone(), &self.parts)?;
         ppo.resume(*state);
         let mut sampling = self.sampling.clone();
         carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
         context.observer.phase(Phase::Generate);
         let prompts = sampling.prompts_of(step - 1);
-        let episodes = sampling.draw(learner.model(), step - 1, &prompts, context.stop)?;
+        let (model, reward) = (learner.model(), self.reward);
+        let episodes = sampling.draw_for(model, step - 1, &prompts, reward, context.stop)?;
         let rollout = RolloutStats::of(&episodes);
         hooks.phase_ended(Phase::Generate, learner)?;
         carry_out(hooks.rows(), &mut ppo, &mut sampling)?;

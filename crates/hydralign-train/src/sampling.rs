@@ -1,9 +1,10 @@
 use crate::TrainError;
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::random::{in_rounds, sub_seed};
-use hydralign_core::{Decoder, Episode, Role};
+use hydralign_core::{Decoder, Episode, Reward, Role};
 use hydralign_rollout::{
-    Engine, GenerationConfig, Generator, Progress, RolloutError, SamplerConfig, sample_prompts,
+    Engine, GenerationConfig, Generator, Monitor, Progress, Prompt, RolloutError, SamplerConfig,
+    sample_prompts,
 };
 use hydralign_runs::StopFlag;
 use std::ops::ControlFlow;
@@ -53,15 +54,15 @@ impl<'a> Sampling<'a> {
         }
     }
 
-    /// The prompts of a round, from 0.
-    pub fn prompts_of(&self, round: usize) -> Vec<Vec<u32>> {
+    /// The prompts of a round, from 0: their places in the list of prompts.
+    pub fn prompts_of(&self, round: usize) -> Vec<usize> {
         let first = round * self.prompts_per_round;
         let seed = sub_seed(self.seed, "prompts");
-        let picked = in_rounds(self.prompts.len(), seed, first, self.prompts_per_round);
-        picked.into_iter().map(|i| self.prompts[i].clone()).collect()
+        in_rounds(self.prompts.len(), seed, first, self.prompts_per_round)
     }
 
-    /// The actor's responses to prompts of a round, those to one prompt beside each other.
+    /// The actor's responses to the first prompts of a round, given by their places, those to one prompt beside
+    /// each other.
     ///
     /// # Errors
     /// [`TrainError::Stopped`]; what sampling reports.
@@ -69,44 +70,85 @@ impl<'a> Sampling<'a> {
         &self,
         model: &M,
         round: usize,
-        prompts: &[Vec<u32>],
+        prompts: &[usize],
+        stop: &StopFlag,
+    ) -> Result<Vec<Episode>, TrainError> {
+        self.draw_for(model, round, prompts, None, stop)
+    }
+
+    /// As [`Sampling::draw`]; the reward that will score the episodes is told of each as soon as it has ended.
+    ///
+    /// # Errors
+    /// As [`Sampling::draw`].
+    pub fn draw_for<M: Decoder>(
+        &self,
+        model: &M,
+        round: usize,
+        prompts: &[usize],
+        reward: Option<&dyn Reward>,
         stop: &StopFlag,
     ) -> Result<Vec<Episode>, TrainError> {
         let first = (round * self.prompts_per_round * self.samples) as u64;
-        let prompts = sample_prompts(prompts, self.samples, sub_seed(self.seed, "rollout"), first);
-        self.generate(model, &prompts, &self.sampler, stop)
+        let asked = self.asked(prompts, self.samples, sub_seed(self.seed, "rollout"), first);
+        self.generate(model, &asked, &self.sampler, &mut Watch { stop, reward })
     }
 
-    /// The actor's most likely response to each prompt.
+    /// The actor's most likely response to each prompt, given by its place.
     ///
     /// # Errors
     /// As [`Sampling::draw`].
     pub fn greedy<M: Decoder>(
         &self,
         model: &M,
-        prompts: &[Vec<u32>],
+        prompts: &[usize],
         stop: &StopFlag,
     ) -> Result<Vec<Episode>, TrainError> {
-        let prompts = sample_prompts(prompts, 1, self.seed, 0);
-        self.generate(model, &prompts, &SamplerConfig::greedy(), stop)
+        let asked = self.asked(prompts, 1, self.seed, 0);
+        let mut watch = Watch { stop, reward: None };
+        self.generate(model, &asked, &SamplerConfig::greedy(), &mut watch)
+    }
+
+    fn asked(&self, prompts: &[usize], samples: usize, seed: u64, first: u64) -> Vec<Prompt> {
+        let tokens: Vec<_> = prompts.iter().map(|&row| self.prompts[row].clone()).collect();
+        let mut asked = sample_prompts(&tokens, samples, seed, first);
+        let rows = prompts.iter().flat_map(|&row| std::iter::repeat_n(row, samples));
+        asked.iter_mut().zip(rows).for_each(|(prompt, row)| prompt.row = Some(row));
+        asked
     }
 
     fn generate<M: Decoder>(
         &self,
         model: &M,
-        prompts: &[hydralign_rollout::Prompt],
+        prompts: &[Prompt],
         sampler: &SamplerConfig,
-        stop: &StopFlag,
+        watch: &mut Watch<'_>,
     ) -> Result<Vec<Episode>, TrainError> {
         let sampler = sampler.build()?;
         let engine = Engine::new(model, Role::Actor, &sampler, &self.generation)?;
-        let mut monitor = |_: &Progress| match stop.is_stopped() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        engine.generate(prompts, &mut monitor).map_err(|error| match error {
+        engine.generate(prompts, watch).map_err(|error| match error {
             RolloutError::Cancelled { .. } => TrainError::Stopped,
             other => other.into(),
         })
+    }
+}
+
+/// Ends a generation when the run is stopped, and tells a reward what has ended.
+struct Watch<'a> {
+    stop: &'a StopFlag,
+    reward: Option<&'a dyn Reward>,
+}
+
+impl Monitor for Watch<'_> {
+    fn step(&mut self, _: &Progress) -> ControlFlow<()> {
+        match self.stop.is_stopped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn finished(&mut self, _: usize, episode: &Episode) {
+        if let Some(reward) = self.reward {
+            reward.finished(episode);
+        }
     }
 }

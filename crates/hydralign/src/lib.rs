@@ -26,16 +26,17 @@ pub mod prelude {
     };
     pub use crate::core::{
         Episode, Observer, Phase, Reading, Request, Reward, Role, Roles, Sequence, Stats,
-        TokenBatch,
+        TokenBatch, episode_fn, phase_fn, stats_fn,
     };
     pub use crate::data::TextTokenizer;
     pub use crate::models::{Checkpoint, ModelBank, Start, load_checkpoint, save_adapter};
     pub use crate::placement::{Execution, LoraShape, ModelShape, Parts, Placement, Target};
+    pub use crate::rewards::{concurrently, reward_fn, row_reward_fn};
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
     pub use crate::runs::{Schedule, StopFlag};
     pub use crate::train::{
-        Checkpoints, CriticFreeRecipe, OneModelRecipe, PpoRecipe, Recipe, Sampling, Supervised,
-        Trainer,
+        Checkpoints, CriticFreeRecipe, ModelFolder, OneModelRecipe, PpoRecipe, PpoRun,
+        PreferenceRun, Recipe, Sampling, Supervised, Trainer,
     };
     pub use burn::tensor::Device;
 }

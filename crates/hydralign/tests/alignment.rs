@@ -9,7 +9,7 @@ use hydralign::algorithms::{
     reward_scores, sampled_kl, sequences_fingerprint, sequences_of, weighted_batch, with_reference,
 };
 use hydralign::algorithms::{Kto, KtoExample, kto_batch};
-use hydralign::core::CoreError;
+use hydralign::core::{CoreError, episode_fn};
 use hydralign::prelude::*;
 use hydralign::runs::{Cached, NumberCache};
 
@@ -191,6 +191,7 @@ fn broken_rewards_are_refused_and_the_state_survives() {
         ("scores", |e| vec![0.0; e.len() - 1]),
     ];
     for (what, reward) in rewards {
+        let reward = episode_fn(reward);
         let groups = groups(learner.model(), 1);
         let error = method
             .experience(learner.model(), groups, None, &sampler, Some(&reward), &mut ())
@@ -218,7 +219,7 @@ fn equal_scores_move_nothing() {
         let before = parameters(learner.model());
         let method = CriticFree::new(config).unwrap();
         let sampler = SamplerConfig::default();
-        let reward = |e: &[Episode]| vec![0.7f32; e.len()];
+        let reward = episode_fn(|e| vec![0.7f32; e.len()]);
         let groups = groups(learner.model(), 1);
         let experience = method
             .experience(learner.model(), groups, None, &sampler, Some(&reward), &mut ())

@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("hydralign-runs", &["placement", "memory", "advantage", "core", "rollout", "algorithms"]),
     (
         "hydralign-train",
-        &["placement", "memory", "core", "models", "rollout", "algorithms", "runs"],
+        &["placement", "memory", "core", "models", "data", "rollout", "algorithms", "runs"],
     ),
     ("hydralign", EVERY_LIBRARY.split_at(1).1),
     ("hydralign-examples", EVERY_LIBRARY),

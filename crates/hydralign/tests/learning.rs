@@ -7,7 +7,7 @@ use hydralign::advantage::KlControl;
 use hydralign::algorithms::{
     AlgorithmError, Epochs, HydraSftConfig, Pairwise, nll_batch, preference_batch,
 };
-use hydralign::core::{CoreError, Finish};
+use hydralign::core::{CoreError, Finish, episode_fn};
 use hydralign::prelude::*;
 
 fn response(tokens: &[u32]) -> Vec<Sequence> {
@@ -77,10 +77,8 @@ fn the_joint_model_learns_to_speak_and_to_rank() {
 #[test]
 fn ppo_finds_the_rewarded_token_in_every_placement() {
     let wanted = 9;
-    let reward = |episodes: &[Episode]| -> Vec<f32> {
-        let share = |e: &Episode| e.response.iter().filter(|&&t| t == wanted).count() as f32;
-        episodes.iter().map(|e| share(e) / 6.0).collect()
-    };
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t == wanted).count() as f32;
+    let reward = episode_fn(|all| all.iter().map(|e| share(e) / 6.0).collect::<Vec<f32>>());
     for placement in Placement::five_ppos() {
         let mut learner = learner(&placement, &checkpoint());
         let config = PpoConfig { kl: KlControl::Fixed { coef: 0.01 }, ..ppo_config() };
@@ -111,12 +109,12 @@ fn a_wrong_number_of_scores_or_a_nan_is_refused() {
         ppo.experience(learner.model(), episodes.clone(), &sampler, Some(reward), &mut ())
             .unwrap_err()
     };
-    let short = |_: &[Episode]| vec![1.0];
+    let short = episode_fn(|_| vec![1.0]);
     assert!(matches!(
         experience(&short),
         AlgorithmError::Core(CoreError::ScoreCount { expected: 8, got: 1 })
     ));
-    let nan = |e: &[Episode]| vec![f32::NAN; e.len()];
+    let nan = episode_fn(|e| vec![f32::NAN; e.len()]);
     assert!(matches!(
         experience(&nan),
         AlgorithmError::Core(CoreError::ScoreNotFinite { episode: 0, .. })

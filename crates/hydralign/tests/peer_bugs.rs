@@ -18,6 +18,7 @@ const VALUES: Reading = Reading::Values(Role::Critic);
 fn episode(prompt: &[u32], response: &[u32]) -> Episode {
     Episode {
         prompt: prompt.to_vec(),
+        row: None,
         response: response.to_vec(),
         logprobs: vec![-1.0; response.len()],
         policy_logprobs: vec![-1.0; response.len()],

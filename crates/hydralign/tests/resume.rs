@@ -6,8 +6,11 @@ mod common;
 use burn_pack::Reader;
 use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation};
-use hydralign::algorithms::{Epochs, LearnerRecord, Temperature, nll_batch, preference_batch};
+use hydralign::algorithms::{
+    Epochs, LearnerRecord, PpoParts, Temperature, nll_batch, preference_batch,
+};
 use hydralign::burn::tensor::Bytes;
+use hydralign::core::episode_fn;
 use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
@@ -161,7 +164,7 @@ fn sampling(prompts: &[Vec<u32>]) -> Sampling<'_> {
 fn policy_gradients_without_a_critic_go_on_bit_for_bit() {
     let prompts = prompts();
     let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
-    let reward = |episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() };
+    let reward = episode_fn(|all| all.iter().map(share).collect::<Vec<f32>>());
     for (method, sampling_rounds) in [
         (CriticFreeConfig::grpo(), 1),
         (CriticFreeConfig::dapo(None), 3),
@@ -191,7 +194,7 @@ fn adapted() -> Policy {
 fn one_model_at_a_time_goes_on_bit_for_bit() {
     let prompts = prompts();
     let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
-    let reward = |episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() };
+    let reward = episode_fn(|all| all.iter().map(share).collect::<Vec<f32>>());
     let recipe = OneModelRecipe {
         method: Reweighting::spr(Temperature::Fixed { beta: 0.5 }),
         sampling: sampling(&prompts),
@@ -237,6 +240,7 @@ fn ppo_goes_on_bit_for_bit_in_every_placement() {
         reward: None,
         steps: 4,
         lr: Schedule::linear(0.01),
+        parts: PpoParts::default(),
         device: Device::flex(),
     };
     for placement in Placement::five_ppos() {

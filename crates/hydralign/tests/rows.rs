@@ -46,7 +46,7 @@ fn prompts() -> Vec<Prompt> {
     let of = |i: u64| {
         let length = 1 + (i * 7 % 23) as usize;
         let tokens = (0..length).map(|t| (3 * i as usize + t) as u32 % 17).collect();
-        Prompt { tokens, key: Key { seed: 5, episode: i } }
+        Prompt { tokens, row: None, key: Key { seed: 5, episode: i } }
     };
     (0..14).map(of).collect()
 }

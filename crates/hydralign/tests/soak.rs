@@ -38,9 +38,9 @@ fn a_long_run_of_ppo_stays_as_large_as_it_was_and_learns() {
     let folder = tempfile::tempdir().unwrap();
     let prompts = prompts();
     let low = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
-    let reward = |episodes: &[Episode]| -> Vec<f32> {
+    let reward = episode_fn(|episodes: &[Episode]| -> Vec<f32> {
         episodes.iter().map(|e| low(e) / e.response.len().max(1) as f32).collect()
-    };
+    });
     let generation = GenerationConfig {
         max_new_tokens: 6,
         stop_tokens: vec![STOP],
@@ -63,7 +63,7 @@ fn a_long_run_of_ppo_stays_as_large_as_it_was_and_learns() {
     let mut held = Held { bytes: Vec::with_capacity(steps), files: Vec::with_capacity(steps) };
     let placement = Placement::hydra_ppo().without_reward();
     let learner = learner(&placement, &checkpoint());
-    let mut observers = hydralign::core::Observers(vec![&mut metrics, &mut held]);
+    let mut observers = (&mut metrics, &mut held);
     let trained = trainer.train(&recipe, learner, &mut observers).unwrap();
     trained.ended.unwrap();
     drop(observers);

@@ -16,6 +16,8 @@ pub struct LearnerRecord {
     pub weights: Bytes,
     /// The optimizer's moments and counts, in burn's format; empty where none lives from step to step.
     pub optimizer: Bytes,
+    /// What the optimizer is called.
+    pub optimizer_name: String,
     /// Optimizer steps taken.
     pub steps: usize,
 }
@@ -33,16 +35,23 @@ impl<M: Differentiable> Learner<M> {
         let optimizer = self.optimizer.into_bytes()?;
         let trained = ParamGroup::from_ids(trained(self.model()));
         let weights = self.model().clone().into_record_group(trained).into_bytes()?;
-        Ok(LearnerRecord { weights, optimizer, steps: self.steps })
+        let optimizer_name = self.name.clone();
+        Ok(LearnerRecord { weights, optimizer, optimizer_name, steps: self.steps })
     }
 
-    /// The learner that the record was made of. This one's model must have been built as that one's was.
+    /// The learner that the record was made of. This one must have been built as that one was: its model, its
+    /// optimizer and its rates. It has taken no steps yet.
     ///
     /// # Errors
-    /// [`AlgorithmError::Record`] if a trained weight is missing, has another shape or is unknown here, or if
+    /// [`AlgorithmError::Record`] if the optimizer has another name, if a trained weight is missing, has another shape or is unknown here, or if
     /// the optimizer's state is not complete.
     pub fn with_record(self, record: LearnerRecord) -> Result<Self, AlgorithmError> {
-        let Self { model, config, .. } = self;
+        let Self { model, optimizer, name, config, rates, .. } = self;
+        if record.optimizer_name != name {
+            let reason =
+                format!("it is of the optimizer `{}`, not `{name}`", record.optimizer_name);
+            return Err(AlgorithmError::Record { reason });
+        }
         let model = model.expect("the model is only away during a step");
         let weights = ModuleRecord::from_bytes(record.weights)?;
         let (expected, found) = (trained(&model).len(), weights.len());
@@ -53,15 +62,14 @@ impl<M: Differentiable> Learner<M> {
         let model = model.try_load_record(weights.allow_partial(true))?;
         let state = OptimizerRecord::from_bytes(record.optimizer)?;
         let expected = state.len();
-        let fresh = Self::new(model, &config);
-        let optimizer = fresh.optimizer.load_record(state);
+        let optimizer = optimizer.load_record(state);
         // burn begins anew where it cannot make sense of a state: no step may begin with half of one.
         let found = optimizer.to_record().len();
         if expected != found {
             let reason = format!("{found} optimizer tensors can be read of {expected}");
             return Err(AlgorithmError::Record { reason });
         }
-        Ok(Self { model: fresh.model, optimizer, config, steps: record.steps })
+        Ok(Self { model: Some(model), optimizer, name, config, rates, steps: record.steps })
     }
 }
 

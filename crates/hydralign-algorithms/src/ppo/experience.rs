@@ -1,7 +1,9 @@
 use super::Ppo;
 use crate::AlgorithmError;
 use crate::rollout_readings::RolloutReadings;
-use hydralign_advantage::{Variance, gae, mean_sequence_kl, shape_rewards, whiten};
+use hydralign_advantage::{
+    AdvantageError, Credit, Variance, mean_sequence_kl, shape_rewards, whiten,
+};
 use hydralign_core::{Episode, Finish, Observer, Phase, Reading, Reward, Role, Roles};
 use hydralign_rollout::SamplerConfig;
 
@@ -132,7 +134,8 @@ impl Ppo {
             whiten(&mut rewards, false, Variance::Unbiased)?;
         }
         for s in &mut samples {
-            let credit = gae(&s.rewards, &s.values, self.config.gamma, self.config.lambda)?;
+            let credit = self.advantages.credit(&s.rewards, &s.values)?;
+            fits(&credit, s.rewards.len())?;
             (s.advantages, s.returns) = (credit.advantages, credit.returns);
         }
         if self.config.whiten_advantages {
@@ -143,4 +146,19 @@ impl Ppo {
         self.kl.update(mean_kl, samples.len());
         Ok(Experience { samples, temperature, kl_coef, mean_kl })
     }
+}
+
+/// One finite advantage and target per token, whoever has computed them.
+fn fits(credit: &Credit, tokens: usize) -> Result<(), AdvantageError> {
+    for (what, values) in [("advantages", &credit.advantages), ("returns", &credit.returns)] {
+        if values.len() != tokens {
+            let (left, right) = (what, "response tokens");
+            let (left_len, right_len) = (values.len(), tokens);
+            return Err(AdvantageError::LengthMismatch { left, left_len, right, right_len });
+        }
+        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+            return Err(AdvantageError::NonFinite { what, index, value: values[index] });
+        }
+    }
+    Ok(())
 }

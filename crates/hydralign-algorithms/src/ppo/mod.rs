@@ -4,15 +4,18 @@
 mod config;
 mod experience;
 mod loss;
+mod parts;
 mod update;
 
 pub use config::PpoConfig;
 pub use experience::{Experience, Sample};
 pub use loss::{PpoBatch, PpoObjective, policy_loss, value_loss};
+pub use parts::PpoParts;
 
 use crate::AlgorithmError;
-use hydralign_advantage::{KlController, Moments, ScoreNormaliser};
+use hydralign_advantage::{AdvantageEstimator, Gae, KlController, Moments, ScoreNormaliser};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What PPO carries from one iteration to the next, beside the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,7 @@ pub struct PpoState {
 pub struct Ppo {
     config: PpoConfig,
     kl: Box<dyn KlController + Send>,
+    advantages: Arc<dyn AdvantageEstimator + Send + Sync>,
     normaliser: ScoreNormaliser,
 }
 
@@ -37,10 +41,23 @@ impl Ppo {
     /// # Errors
     /// The first setting that is out of its range.
     pub fn new(config: PpoConfig) -> Result<Self, AlgorithmError> {
+        Self::with_parts(config, &PpoParts::default())
+    }
+
+    /// PPO at its start, with parts of your own in the place of those that the settings describe.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range, of parts that are replaced too.
+    pub fn with_parts(config: PpoConfig, parts: &PpoParts) -> Result<Self, AlgorithmError> {
         config.validate()?;
-        let kl = config.kl.controller()?;
+        let kl = match &parts.kl {
+            Some(kl) => kl(),
+            None => config.kl.controller()?,
+        };
+        let gae = Gae { gamma: config.gamma, lambda: config.lambda };
+        let advantages = parts.advantages.clone().unwrap_or_else(|| Arc::new(gae));
         let normaliser = ScoreNormaliser::new(config.score_normalisation)?;
-        Ok(Self { config, kl, normaliser })
+        Ok(Self { config, kl, advantages, normaliser })
     }
 
     /// The settings.

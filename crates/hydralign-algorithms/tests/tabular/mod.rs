@@ -114,6 +114,7 @@ impl Tabular {
         let rows = logprobs.chunks(T).map(|row| row.iter().map(|&l| l as f32).collect::<Vec<_>>());
         let episode = |(s, logprobs): (Sequence, Vec<f32>)| Episode {
             prompt: s.prompt,
+            row: None,
             response: s.response,
             policy_logprobs: logprobs.clone(),
             logprobs,

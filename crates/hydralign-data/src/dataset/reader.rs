@@ -102,6 +102,9 @@ pub struct PromptSource {
     /// Which of the file's rows it is, from 1: the line, element or row that a message would name. Rows
     /// that were left out are counted too.
     pub row: usize,
+    /// All columns of the row under the names that its file gives them, for rewards; a number that JSON cannot
+    /// express is null.
+    pub columns: Map<String, Value>,
 }
 
 impl<'a> Reader<'a> {
@@ -336,6 +339,7 @@ impl<'a> Reader<'a> {
                 render: reader.render.clone(),
                 path: row.path.clone(),
                 row: row.number,
+                columns: row.fields.clone(),
             };
             let (bos, excess) =
                 (self.bos(&tokens), (tokens.len() + 1).saturating_sub(self.context));

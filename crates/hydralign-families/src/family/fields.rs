@@ -14,7 +14,8 @@ impl<'a> Fields<'a> {
         Self { value, path }
     }
 
-    pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> FamilyError {
+    /// What is wrong with a field.
+    pub fn error(&self, field: &str, reason: impl Into<String>) -> FamilyError {
         FamilyError::Config {
             path: self.path.to_owned(),
             field: field.to_owned(),
@@ -23,7 +24,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that is present and not null.
-    pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
+    pub fn get(&self, field: &str) -> Option<&'a Value> {
         self.value.get(field).filter(|v| !v.is_null())
     }
 
@@ -35,13 +36,20 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn text(&self, field: &str) -> Result<String, FamilyError> {
+    /// A string.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn text(&self, field: &str) -> Result<String, FamilyError> {
         let text = self.required(field)?.as_str();
         Ok(text.ok_or_else(|| self.error(field, "must be a string"))?.to_owned())
     }
 
     /// A size: a positive integer that fits a tensor dimension.
-    pub(super) fn size(&self, field: &str) -> Result<usize, FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn size(&self, field: &str) -> Result<usize, FamilyError> {
         match self.count(field)? {
             0 => Err(self.error(field, "must be a positive integer, got 0")),
             size => Ok(size),
@@ -49,7 +57,10 @@ impl<'a> Fields<'a> {
     }
 
     /// A size, or a default where there is none.
-    pub(super) fn size_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn size_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
         self.get(field).map_or(Ok(default), |_| self.size(field))
     }
 
@@ -62,22 +73,36 @@ impl<'a> Fields<'a> {
     }
 
     /// A number of things, which may be zero, or a default where there is none.
-    pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn count_or(&self, field: &str, default: usize) -> Result<usize, FamilyError> {
         self.value.get(field).map_or(Ok(default), |_| self.count(field))
     }
 
-    pub(super) fn number(&self, field: &str) -> Result<f64, FamilyError> {
+    /// A finite number.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn number(&self, field: &str) -> Result<f64, FamilyError> {
         let value = self.required(field)?;
         let number = value.as_f64().filter(|n| n.is_finite());
         number.ok_or_else(|| self.error(field, format!("must be a number, got {value}")))
     }
 
-    pub(super) fn number_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
+    /// A number, or a default where there is none.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn number_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
         self.value.get(field).map_or(Ok(default), |_| self.number(field))
     }
 
     /// A number above zero.
-    pub(super) fn positive(&self, field: &str) -> Result<f64, FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn positive(&self, field: &str) -> Result<f64, FamilyError> {
         let number = self.number(field)?;
         if number > 0.0 {
             return Ok(number);
@@ -85,11 +110,19 @@ impl<'a> Fields<'a> {
         Err(self.error(field, format!("must be positive, got {number}")))
     }
 
-    pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
+    /// A number above zero, or a default where there is none.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, FamilyError> {
         self.value.get(field).map_or(Ok(default), |_| self.positive(field))
     }
 
-    pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, FamilyError> {
+    /// True or false, or a default where there is none.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, FamilyError> {
         match self.value.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -98,7 +131,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields of a nested object, if there is one.
-    pub(super) fn object(&self, field: &str) -> Result<Option<Fields<'a>>, FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn object(&self, field: &str) -> Result<Option<Fields<'a>>, FamilyError> {
         match self.get(field) {
             None => Ok(None),
             Some(value) if value.is_object() => Ok(Some(Fields::new(value, self.path))),
@@ -107,12 +143,15 @@ impl<'a> Fields<'a> {
     }
 
     /// Fails on a field that is there as null.
-    pub(super) fn not_null(&self, field: &str) -> Result<(), FamilyError> {
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming the field.
+    pub fn not_null(&self, field: &str) -> Result<(), FamilyError> {
         self.value.get(field).map_or(Ok(()), |_| self.required(field).map(drop))
     }
 
     /// The fields that are not null.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
         let fields = self.value.as_object().into_iter().flatten();
         fields.filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
     }

@@ -16,10 +16,11 @@ mod qwen2;
 mod qwen3;
 
 use crate::{Architecture, FamilyError, Order};
-use fields::Fields;
+pub use fields::Fields;
 use hydralign_placement::{ModelShape, Target};
 pub use names::Names;
 use serde_json::Value;
+use std::fmt;
 use std::path::Path;
 
 /// A place for a module in a decoder.
@@ -66,7 +67,8 @@ pub enum Storage {
 
 /// How one family of checkpoints names and describes the parts of a decoder.
 ///
-/// The families are those of this crate: what reads the fields cannot be named outside of it.
+/// Those of this crate are found by their `model_type`; one of your own is handed in, to [`architecture_of`] or to
+/// what loads its weights.
 pub trait Family: Sync {
     /// The `model_type` of its configurations.
     fn model_type(&self) -> &'static str;
@@ -88,6 +90,19 @@ pub trait Family: Sync {
     /// How the outputs of a projection are ordered in a file.
     fn order(&self, _shape: &ModelShape, _target: Target) -> Order {
         Order::Same
+    }
+}
+
+impl fmt::Debug for dyn Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.model_type())
+    }
+}
+
+/// Families are told apart by their names.
+impl PartialEq for dyn Family {
+    fn eq(&self, other: &dyn Family) -> bool {
+        self.model_type() == other.model_type()
     }
 }
 
@@ -127,9 +142,40 @@ pub fn of(config: &Value, path: &Path) -> Result<&'static dyn Family, FamilyErro
 /// An unknown family; a field that is missing, of the wrong type, not supported, or at odds with
 /// another. Sizes whose products no tensor could have are among them.
 pub fn architecture(config: &Value, path: &Path) -> Result<Architecture, FamilyError> {
+    checked(of(config, path)?, &Fields::new(config, path))
+}
+
+/// The architecture of a family of your own that a parsed `config.json` describes.
+///
+/// # Errors
+/// As [`architecture()`]; a `model_type` that is not the family's.
+pub fn architecture_of(
+    family: &'static dyn Family,
+    config: &Value,
+    path: &Path,
+) -> Result<Architecture, FamilyError> {
     let fields = Fields::new(config, path);
-    keys::check(&fields)?;
-    let architecture = of(config, path)?.architecture(&fields)?;
-    parts::check(&fields, &architecture)?;
+    let name = fields.text("model_type")?;
+    if name != family.model_type() {
+        let reason = format!("is `{name}`, but the family is `{}`", family.model_type());
+        return Err(fields.error("model_type", reason));
+    }
+    Ok(Architecture { own_family: Some(family), ..checked(family, &fields)? })
+}
+
+fn checked(family: &dyn Family, fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
+    keys::check(fields)?;
+    let architecture = family.architecture(fields)?;
+    parts::check(fields, &architecture)?;
     Ok(architecture)
+}
+
+/// The fields that Llama and its relatives share, read as Llama's: root-mean-square norms before each half, a gated
+/// feed-forward block, rotary positions over whole heads, no biases, no window. What a family has beside these is
+/// changed in the result.
+///
+/// # Errors
+/// [`FamilyError::Config`] naming the field.
+pub fn llama_like(fields: &Fields<'_>) -> Result<Architecture, FamilyError> {
+    parts::llama_like(fields, parts::Absent::default(), parts::whole_rope(fields)?)
 }

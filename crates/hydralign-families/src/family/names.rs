@@ -7,23 +7,34 @@ pub struct Names {
     /// What the base model's names begin with inside a model with a head; files of the base
     /// model alone leave it out.
     pub prefix: &'static str,
-    pub(super) embedding: &'static str,
-    pub(super) positions: &'static str,
-    pub(super) project_in: &'static str,
-    pub(super) project_out: &'static str,
-    pub(super) final_norm: &'static str,
+    /// Tokens to vectors.
+    pub embedding: &'static str,
+    /// Table of learned positions.
+    pub positions: &'static str,
+    /// From a narrower embedding to the blocks.
+    pub project_in: &'static str,
+    /// From the blocks to a narrower embedding.
+    pub project_out: &'static str,
+    /// Norm after the last block.
+    pub final_norm: &'static str,
     /// The list of blocks.
-    pub(super) blocks: &'static str,
-    pub(super) attention_norm: &'static str,
-    pub(super) mlp_norm: &'static str,
-    pub(super) attention_out_norm: &'static str,
-    pub(super) mlp_out_norm: &'static str,
-    pub(super) query_norm: &'static str,
-    pub(super) key_norm: &'static str,
+    pub blocks: &'static str,
+    /// Norm of a block's attention.
+    pub attention_norm: &'static str,
+    /// Norm of a block's feed-forward half.
+    pub mlp_norm: &'static str,
+    /// Norm of what attention adds.
+    pub attention_out_norm: &'static str,
+    /// Norm of what the feed-forward half adds.
+    pub mlp_out_norm: &'static str,
+    /// Norm of each head's queries.
+    pub query_norm: &'static str,
+    /// Norm of each head's keys.
+    pub key_norm: &'static str,
     /// In the order of [`Target::ALL`].
-    pub(super) projections: [&'static str; Target::ALL.len()],
+    pub projections: [&'static str; Target::ALL.len()],
     /// Outside the base model, as the scalar head is.
-    pub(super) lm_head: &'static str,
+    pub lm_head: &'static str,
 }
 
 /// Linear maps to labels have this name in every family.
@@ -31,7 +42,7 @@ const SCALAR_HEAD: &str = "score";
 
 impl Names {
     /// Llama's, which many families share.
-    pub(super) const LLAMA: Names = Names {
+    pub const LLAMA: Names = Names {
         prefix: "model.",
         embedding: "embed_tokens",
         positions: "",

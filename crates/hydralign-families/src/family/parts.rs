@@ -63,6 +63,7 @@ pub(super) fn plain(fields: &Fields<'_>, shape: ModelShape, context: usize) -> A
         embedding_scale: None,
         context,
         config: fields.value.clone(),
+        own_family: None,
         shape,
     }
 }

@@ -12,7 +12,7 @@ use crate::weights::parameter;
 use crate::{Adapter, Architecture, ModelError, ScalarHead};
 use burn::tensor::Device;
 use config::AdapterConfig;
-use hydralign_families::{self as families, Family, Order, Slot, Storage};
+use hydralign_families::{Family, Order, Slot, Storage};
 use hydralign_placement::{LoraShape, Target};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -48,7 +48,7 @@ pub fn load_adapter(
     check_adapter(dir)?;
     let config_path = dir.join(CONFIG);
     let config = AdapterConfig::new(&read_json(&config_path)?, &config_path)?;
-    let family = families::of(&architecture.config, &config_path)?;
+    let family = architecture.family(&config_path)?;
     let device = device.clone().without_autodiff();
     let mut reader = Reader {
         files: TensorFiles::open(&dir.join(format!("{STEM}.safetensors")))?,
@@ -161,7 +161,7 @@ pub fn save_adapter(
     base: &str,
 ) -> Result<(), ModelError> {
     adapter.check_fits(&architecture.shape)?;
-    let family = families::of(&architecture.config, &dir.join(CONFIG))?;
+    let family = architecture.family(&dir.join(CONFIG))?;
     let mut tensors = Vec::new();
     for (index, target, module) in modules(family, architecture) {
         let Some(pair) = adapter.pair(index, target) else { continue };

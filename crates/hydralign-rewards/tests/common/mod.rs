@@ -35,6 +35,7 @@ pub(crate) fn episode(tokenizer: &TextTokenizer, prompt: &str, response: &str) -
     let count = tokens.len();
     Episode {
         prompt: tokenizer.encode(prompt, false).unwrap(),
+        row: None,
         response: tokens,
         logprobs: vec![-1.0; count],
         policy_logprobs: vec![-1.0; count],

@@ -55,7 +55,7 @@ pub(crate) fn log_softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 pub(crate) fn prompt(tokens: &[u32], episode: u64) -> Prompt {
-    Prompt { tokens: tokens.to_vec(), key: Key { seed: 11, episode } }
+    Prompt { tokens: tokens.to_vec(), row: None, key: Key { seed: 11, episode } }
 }
 
 impl Decoder for Fake {

@@ -210,6 +210,7 @@ fn critic_free(
     let sample = |s: &Sequence| hydralign_algorithms::GroupSample {
         episode: Episode {
             prompt: s.prompt.clone(),
+            row: None,
             response: s.response.clone(),
             logprobs: each(-4.0),
             policy_logprobs: each(-4.0),
