@@ -116,7 +116,8 @@ impl Setup {
         })?;
         let mut progress = Progress::stderr(shown, every);
         let mut observers = Observers(vec![&mut metrics, &mut progress]);
-        let trainer = Trainer { stage, stop: &self.stop, checkpoints: Some(checkpoints) };
+        let checkpoints = Some(checkpoints);
+        let trainer = Trainer { checkpoints, ..Trainer::new(stage, &self.stop) };
         let trained =
             self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
         observers.phase(Phase::Report);

@@ -67,7 +67,7 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         if context.stop.is_stopped() {
             return Err(TrainError::Stopped);
         }
-        let lr = self.lr.lr(step, self.steps);
+        let lr = context.lr_scale * self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("ppo update {step}"));
         let report = ppo.update(learner, &experience, lr, seed, &self.device, context.observer)?;
         context.observer.phase(Phase::Report);

@@ -1,7 +1,7 @@
 use crate::TrainError;
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::random::{in_rounds, sub_seed};
-use hydralign_core::{Decoder, Episode, Role};
+use hydralign_core::{Decoder, Episode, Finish, Role};
 use hydralign_rollout::{
     Engine, GenerationConfig, Generator, Progress, RolloutError, SamplerConfig, sample_prompts,
 };
@@ -64,8 +64,24 @@ impl<'a> Sampling<'a> {
     /// The actor's responses to prompts of a round, those to one prompt beside each other.
     ///
     /// # Errors
-    /// [`TrainError::Stopped`]; what sampling reports.
+    /// [`TrainError::Stopped`]; [`TrainError::EmptyResponses`] if each is a stop token alone; what sampling reports.
     pub fn draw<M: Decoder>(
+        &self,
+        model: &M,
+        round: usize,
+        prompts: &[Vec<u32>],
+        stop: &StopFlag,
+    ) -> Result<Vec<Episode>, TrainError> {
+        let episodes = self.respond(model, round, prompts, stop)?;
+        let empty = |e: &Episode| e.response.len() <= 1 && e.finish == Finish::Stop;
+        match episodes.iter().all(empty) {
+            true => Err(TrainError::EmptyResponses { count: episodes.len() }),
+            false => Ok(episodes),
+        }
+    }
+
+    /// As [`Sampling::draw`], empty or not.
+    pub(crate) fn respond<M: Decoder>(
         &self,
         model: &M,
         round: usize,
