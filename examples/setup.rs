@@ -562,7 +562,7 @@ impl Setup {
     }
 
     /// Writes the policy in Hugging Face layout, with its tokenizer.
-    fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+    pub(crate) fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
         let trained = bank.checkpoint(Role::Actor)?;
         save_checkpoint(dir, &trained.trunk, None, &SaveOptions::default())?;
         copy_companions(&self.companions, dir)?;

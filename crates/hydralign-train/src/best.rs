@@ -1,3 +1,4 @@
+use crate::named::named;
 use crate::{TrainError, Values};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub enum Better {
     /// Larger ones, as of a score.
     More,
 }
+
+named!(Better, "less" => Less, "more" => More);
 
 impl Better {
     /// What is known of a name: losses, likelihoods, perplexities and divergences are to fall; accuracies, margins,

@@ -112,7 +112,7 @@ impl TrainError {
     /// Whether the numbers went bad, and not the input.
     pub fn is_numerical(&self) -> bool {
         match self {
-            Self::Step { reason, .. } => reason.is_numerical(),
+            Self::Step { reason, .. } | Self::TooOften { reason, .. } => reason.is_numerical(),
             Self::Algorithm(error) => matches!(error, AlgorithmError::NonFinite { .. }),
             _ => false,
         }
@@ -121,7 +121,7 @@ impl TrainError {
     /// Whether the reward gave no usable scores.
     pub fn is_of_reward(&self) -> bool {
         match self {
-            Self::Step { reason, .. } => reason.is_of_reward(),
+            Self::Step { reason, .. } | Self::TooOften { reason, .. } => reason.is_of_reward(),
             Self::Core(error) | Self::Algorithm(AlgorithmError::Core(error)) => {
                 use CoreError::{Reward, ScoreCount, ScoreNotFinite};
                 matches!(error, Reward(_) | ScoreCount { .. } | ScoreNotFinite { .. })

@@ -1,9 +1,8 @@
+use crate::named::named;
 use crate::{TrainError, Values};
 use hydralign_core::{CoreError, Episode, Reward};
 use hydralign_runs::RunError;
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Display, Formatter};
-use std::str::FromStr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -30,29 +29,6 @@ pub enum OnFault {
     Stop,
     /// The step is left out.
     Skip,
-}
-
-macro_rules! named {
-    ($kind:ty, $($name:literal => $variant:ident),+) => {
-        impl FromStr for $kind {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text {
-                    $($name => Ok(Self::$variant),)+
-                    _ => Err(format!("must be {}", [$($name),+].join(", "))),
-                }
-            }
-        }
-
-        impl Display for $kind {
-            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
-                    $(Self::$variant => $name,)+
-                })
-            }
-        }
-    };
 }
 
 named!(OnNumbers, "stop" => Stop, "skip" => Skip, "halve" => Halve);

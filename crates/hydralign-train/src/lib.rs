@@ -7,6 +7,7 @@ mod error;
 mod evaluation;
 mod guard;
 mod guarded;
+mod named;
 mod one_model;
 mod ppo;
 mod recipe;
