@@ -43,7 +43,8 @@ impl MetricsLine {
 
 /// Writes one JSON object a line, each as soon as its step is done.
 ///
-/// An observer cannot fail, so the first error is kept and [`MetricsFile::finish`] returns it.
+/// An observer cannot fail, so the first error is kept, nothing is written after it, and [`MetricsFile::finish`]
+/// returns it.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -151,6 +152,10 @@ impl Observer for MetricsFile {
     }
 
     fn stats(&mut self, stats: &Stats) {
+        // A line behind one that is torn would make it one that cannot be read.
+        if self.error.is_some() {
+            return;
+        }
         let mut bytes = Vec::new();
         let line = self.line(stats);
         // One write a line, without a buffer: a crash can tear the last line and no other.
