@@ -136,7 +136,7 @@ impl Setup {
         self.finish(folder, &bank(trained.learner), trained.progress, ended)?;
         if let (Some(Best { metric, value, step, .. }), false) = (&trained.best, stopped) {
             let best = target.join(BEST);
-            say!("best by {metric}, {value}: after step {step}, saved in {}", best.display());
+            say!("best by {metric}, {value:.4}: after step {step}, saved in {}", best.display());
         }
         if stopped {
             say!("--resume {} goes on", dir.display());

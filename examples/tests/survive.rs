@@ -104,8 +104,8 @@ fn a_disk_that_fails_under_a_run_loses_nothing() {
         ("full", "cat /dev/zero > DISK/filler", "rm DISK/filler", [" free", "No space left"]),
         (
             "read-only",
-            "mount -o remount,ro DISK",
-            "mount -o remount,rw DISK",
+            "mount --bind DISK/OUT/checkpoints DISK/OUT/checkpoints; mount -o remount,bind,ro DISK/OUT/checkpoints",
+            "umount DISK/OUT/checkpoints",
             ["Read-only file system", "Read-only file system"],
         ),
     ];
@@ -114,7 +114,7 @@ fn a_disk_that_fails_under_a_run_loses_nothing() {
             "mkdir -p DISK; mount -t tmpfs -o size=200m none DISK
             $DPO $ARGS --out DISK/OUT >said 2>&1 & run=$!
             while kill -0 $run && ! ls DISK/OUT/checkpoints/step-0000000[2-9]; do sleep 0.01; done >/dev/null 2>&1
-            while ! {{ {harm}; }} 2>/dev/null && [ {what} != full ]; do sleep 0.001; done
+            {{ {harm}; }} 2>/dev/null
             wait $run; echo status $?; cat said
             {mend}; ls DISK/OUT/checkpoints; echo mended
             $DPO --resume DISK/OUT 2>&1; echo status $?
@@ -183,7 +183,10 @@ fn a_disk_that_is_too_small_is_named_before_the_training() {
     };
     let (needed, free) = (number("the model need "), number("` has "));
     assert!(free <= 20 << 20 && needed > free, "{errors}");
-    assert!(!said.contains("checkpoints") && !errors.contains("preference_loss"), "{said}{errors}");
+    assert!(
+        !said.lines().any(|line| line == "checkpoints") && !errors.contains("preference_loss"),
+        "{said}{errors}"
+    );
 }
 
 #[test]
