@@ -46,8 +46,9 @@ mod tests {
             let free = free_space(&path).unwrap();
             assert!(free > 0 && free_space(Path::new("nor this")).unwrap() > 0);
             let said = require_space(&path, u64::MAX, "two models").unwrap_err().to_string();
-            assert!(said.starts_with(&format!("two models need {} bytes", u64::MAX)), "{said}");
-            assert!(said.contains("yet` has ") && said.contains(" free"), "{said}");
+            assert!(said.starts_with("no room for two models on the disk of `"), "{said}");
+            assert!(said.contains(&format!("yet`: {} bytes are needed, ", u64::MAX)), "{said}");
+            assert!(said.ends_with(" are free"), "{said}");
         }
         assert!(require_space(&path, 1, "a byte").is_ok());
     }

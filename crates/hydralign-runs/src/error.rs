@@ -19,7 +19,7 @@ pub enum RunError {
     },
     /// A disk without enough room.
     #[error(
-        "{what} need {needed} bytes, but the disk of `{}` has {free} free: nothing was written",
+        "no room for {what} on the disk of `{}`: {needed} bytes are needed, {free} are free",
         path.display()
     )]
     DiskSpace {

@@ -202,6 +202,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_stands_behind_a_line_that_could_not_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut file = MetricsFile::create(&path).unwrap();
+        let stats = |step| Stats { stage: "ppo".to_owned(), step, steps: 3, values: vec![] };
+        file.stats(&stats(1));
+        let good = std::mem::replace(&mut file.file, File::open(&path).unwrap());
+        file.stats(&stats(2));
+        file.file = good;
+        file.stats(&stats(3));
+        let steps: Vec<usize> = read_metrics(&path).unwrap().iter().map(|l| l.step).collect();
+        assert_eq!(steps, [1]);
+        assert!(file.finish().is_err());
+    }
+
+    #[test]
     fn a_full_disk_is_reported_at_the_end() {
         // Refuses every write with "no space left on device".
         let path = Path::new("/dev/full");

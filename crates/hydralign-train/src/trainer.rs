@@ -172,7 +172,12 @@ impl<'a, T: Trainable> Trainer<'a, T> {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let step = run.progress.done + 1;
-        let Taken { mut values, ends } = self.take(recipe, step, run, observer)?;
+        let before = run.trainer;
+        let taken = self.take(recipe, step, run, observer);
+        if taken.is_err() {
+            run.trainer = before; // a run that goes on takes the whole step again
+        }
+        let Taken { mut values, ends } = taken?;
         run.progress.done = step;
         let measured = match ends {
             None => self.evaluate(step, run, observer),

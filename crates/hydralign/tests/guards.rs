@@ -195,6 +195,53 @@ fn a_step_with_nan_is_taken_again_at_half_the_rate_until_it_is_good() {
     assert!(said.len() == 2 && said[1].contains("again at 0.25 times the rate"), "{said:?}");
 }
 
+/// Is asked to stop when a step is taken again.
+struct Stopping(Supervision, Cell<bool>);
+
+impl Recipe<Learner<ModelBank>> for Stopping {
+    type State = Stateless;
+
+    fn begin(&self) -> Result<(usize, Stateless), TrainError> {
+        self.0.begin()
+    }
+
+    fn step(
+        &self,
+        step: usize,
+        learner: &mut Learner<ModelBank>,
+        state: &mut Stateless,
+        context: &mut Context<'_>,
+    ) -> Result<Values, TrainError> {
+        if context.lr_scale < 1.0 && self.1.take() {
+            context.stop.stop();
+            return Err(TrainError::Stopped);
+        }
+        self.0.step(step, learner, state, context)
+    }
+}
+
+#[test]
+fn a_stop_between_two_tries_is_a_cut_before_both() {
+    let (start, folder) = (start(), tempfile::tempdir().unwrap());
+    let bad = Supervision { bad: vec![3], ..PLAIN };
+    let guards = Guards { non_finite: OnNumbers::Halve, ..Guards::default() };
+    let (whole, stats, _) = train(&bad, fresh(&start), &guards, None);
+    let stopping = Stopping(bad, Cell::new(true));
+    let mut seen = Vec::new();
+    for done in [2, 8] {
+        let part = Some((folder.path(), usize::MAX));
+        let (trained, stats, _) = train(&stopping, fresh(&start), &guards, part);
+        trained.ended.unwrap();
+        assert_eq!(trained.progress.done, done);
+        seen.extend(stats);
+        if done == 8 {
+            let record = |learner: &Learner<ModelBank>| learner.to_record().unwrap();
+            assert_same(&record(&trained.learner), &record(&whole.learner), "after a stop");
+        }
+    }
+    assert_eq!(seen, stats);
+}
+
 #[test]
 fn guards_act_so_often_in_a_row_and_no_more() {
     let bad = Supervision { bad: (2..=8).collect(), good_at: 0.0, ..PLAIN };
@@ -418,8 +465,8 @@ fn a_disk_without_room_is_named_before_anything_is_computed() {
         trainer.train(&ppo, learner(&Placement::j_hydra_ppo(), &checkpoint()), &mut ())
     };
     let said = train(1 << 62).err().unwrap().to_string();
-    assert!(said.contains("3 checkpoints and the model need 461168601842"), "{said}");
-    assert!(said.contains("free"), "{said}");
+    assert!(said.starts_with("no room for 3 checkpoints and the model on the disk of"), "{said}");
+    assert!(said.contains(": 461168601842"), "{said}");
     assert!(!folder.path().join("checkpoints").exists());
     train(0).unwrap().ended.unwrap();
 }
