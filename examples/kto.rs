@@ -82,6 +82,7 @@ fn main() -> Result<()> {
     let labelled = args.labelled(&mut setup)?;
     let (labelled, held_out) =
         args.watch.divide(&args.eval_rows, labelled, |row| &row.0.prompt, setup.seed)?;
+    ensure!(held_out.len() != 1, "one held-out response has no other to be compared with");
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
     let order = ComparedEpochs::new(epochs).context("--minibatch")?;

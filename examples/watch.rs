@@ -3,7 +3,7 @@
 use crate::note;
 use crate::setup::Setup;
 use anyhow::{Context, Result, ensure};
-use hydralign::core::random::sub_seed;
+use hydralign::core::random::{in_rounds, sub_seed};
 use hydralign::data::hold_out;
 use hydralign::prelude::*;
 use hydralign::train::{
@@ -36,7 +36,7 @@ pub struct WatchArgs {
     pub best_metric: Option<String>,
     /// Whether less or more of that number is better [default: by its name].
     #[arg(long, value_name = "less|more", requires = "best_metric")]
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub best_is: Option<Better>,
     /// End the training after so many evaluations in a row that were not better.
     #[arg(long, value_name = "EVALUATIONS", requires = "best_metric")]
@@ -93,10 +93,6 @@ pub struct LimitArgs {
     pub on_entropy: Option<OnNumbers>,
 }
 
-fn named<S: serde::Serializer>(better: &Option<Better>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_some(&better.map(|better| better.to_string()))
-}
-
 impl WatchArgs {
     /// # Errors
     /// A count of 0, a negative change, a number of which it must be said whether more is better.
@@ -133,7 +129,8 @@ impl WatchArgs {
         Ok(Watch { evaluation, best: self.best()?, guards })
     }
 
-    /// Divides rows into those to learn from and those that are measured; without an evaluation all are learnt from.
+    /// Divides rows into those to learn from and those that are measured, which come in a random order, for KTO
+    /// compares neighbours; without an evaluation all are learnt from.
     ///
     /// # Errors
     /// A share that is not in (0, 1); too few prompts to do without some.
@@ -148,22 +145,16 @@ impl WatchArgs {
             return Ok((rows, Vec::new()));
         }
         let share = share.eval_share();
-        let parts = {
-            let prompts: Vec<&Vec<u32>> = rows.iter().map(prompt).collect();
-            let seed = sub_seed(seed, "evaluation rows");
-            hold_out(&prompts, &HashSet::new(), share, seed).context("--eval-share")?
-        };
-        ensure!(
-            !parts.held_out.is_empty(),
-            "--eval-every: {} rows are too few to measure some",
-            rows.len()
-        );
-        let measured: HashSet<usize> = parts.held_out.into_iter().collect();
-        let (mut learnt, mut held_out) = (Vec::new(), Vec::new());
-        for (index, row) in rows.into_iter().enumerate() {
-            let part = if measured.contains(&index) { &mut held_out } else { &mut learnt };
-            part.push(row);
-        }
+        let seed = sub_seed(seed, "evaluation rows");
+        let prompts: Vec<&Vec<u32>> = rows.iter().map(prompt).collect();
+        let parts = hold_out(&prompts, &HashSet::new(), share, seed).context("--eval-share")?;
+        drop(prompts);
+        let (count, all) = (parts.held_out.len(), rows.len());
+        ensure!(count > 0, "--eval-every: {all} rows are too few to measure some");
+        let mut rows: Vec<Option<R>> = rows.into_iter().map(Some).collect();
+        let order = in_rounds(count, seed, 0, count).into_iter().map(|i| parts.held_out[i]);
+        let held_out: Vec<R> = order.filter_map(|i| rows[i].take()).collect();
+        let learnt: Vec<R> = rows.into_iter().flatten().collect();
         crate::say!("{} rows are measured, {} are learnt from", held_out.len(), learnt.len());
         Ok((learnt, held_out))
     }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 pub(crate) const PREFIX: &str = "eval_";
 
 /// Which values of a number are the better ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Better {
     /// Smaller ones, as of a loss.
     Less,
@@ -38,16 +39,19 @@ impl Better {
 }
 
 /// Which checkpoint is the best, and when there is no use in going on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BestBy {
     /// The number that decides, one that the evaluation measures; `eval_` before its name may be left out.
     pub metric: String,
     /// Which values of it are better.
     pub better: Better,
     /// Ends the training after so many evaluations in a row that were not better (early stopping); none never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// An evaluation counts as better for the patience if it leads by more than this over the last that did, as in
     /// Lightning's `EarlyStopping`.
+    #[serde(default)]
     pub min_change: f64,
 }
 
