@@ -102,7 +102,7 @@ fn main() -> Result<()> {
     let mut progress = Progress::stderr(&["loss", "grad_norm"], 20);
     let trained_model = Trainer::new("base", &stop).train(&recipe, learner, &mut progress)?;
     progress.finish();
-    let Trained { learner, progress: Steps { done, steps, .. }, ended } = trained_model;
+    let Trained { learner, progress: Steps { done, steps, .. }, ended, .. } = trained_model;
     ensure!(done > 0 || ended.is_err(), "stopped before anything was learnt; nothing is saved");
     // An unfinished model goes beside: the folder keeps the one that it has.
     let complete = ended.is_ok() && done == steps;

@@ -18,11 +18,12 @@ use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Cached, Schedule, stop_on_ctrl_c};
-use hydralign::train::Supervised;
+use hydralign::train::{Guards, HeldOutRows, Supervised};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign_examples::watch::{EvalRowArgs, WatchArgs};
 use serde::Serialize;
 
 /// Learns from pairs.
@@ -34,6 +35,12 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     resume: ResumeArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    eval_rows: EvalRowArgs,
     /// The loss of a pair.
     #[arg(long, value_enum, default_value = "dpo")]
     loss: LossName,
@@ -128,6 +135,8 @@ impl Args {
         self.check_effects()?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
+        self.watch.check()?;
+        self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs), ("--minibatch", self.minibatch)])
     }
 
@@ -179,8 +188,15 @@ fn main() -> Result<()> {
     let objective = args.objective();
     let (pairs, learner) =
         setup.prepare(&folder, || start(&setup, objective.loss.needs_reference()))?;
+    let (pairs, held_out) = setup.prepare(&folder, || {
+        args.watch.divide(&args.eval_rows, pairs, |pair| &pair.chosen.prompt, setup.seed)
+    })?;
     let Args { epochs, minibatch, .. } = args;
     let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
+    let evaluation = HeldOutRows {
+        objective: args.objective(),
+        batch: |_: &ModelBank| Ok(pair_batch(&held_out, micro_batch, &setup.device)?),
+    };
     let recipe = Supervised {
         objective,
         order: Epochs { items: pairs.len(), minibatch, epochs, seed: setup.seed },
@@ -196,6 +212,7 @@ fn main() -> Result<()> {
         (folder, &args.resume),
         &recipe,
         (learner, Learner::into_model),
+        args.watch.with(&evaluation, Guards::default())?,
         (&shown, 10),
     )
 }

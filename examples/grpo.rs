@@ -18,6 +18,7 @@ use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::CommonArgs;
+use hydralign_examples::watch::{LimitArgs, RolloutGuardArgs, WatchArgs};
 use serde::Serialize;
 
 /// Aligns a policy by the scores of groups of its own responses.
@@ -29,6 +30,15 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     resume: ResumeArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    rollout_guards: RolloutGuardArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    limits: LimitArgs,
     /// The method.
     #[arg(long, value_enum, default_value = "grpo")]
     method: Name,
@@ -178,6 +188,7 @@ impl Args {
             ("--gamma", self.gamma.is_some() && !returns),
             ("--group-baseline", self.group_baseline && self.method != Name::ReinforcePp),
             ("--sampling-rounds", self.sampling_rounds.is_some() && self.method != Name::Dapo),
+            ("--kl-limit", self.limits.kl_limit.is_some() && !config.needs_reference()),
             ("--preferences", self.common.preferences.is_some()),
             ("--frozen-dtype", narrow && !config.needs_reference() && self.common.nothing_frozen()),
         ];
@@ -208,6 +219,8 @@ fn main() -> Result<()> {
         say!("before: {}", setup.show_start(&bank)?);
         Ok(Learner::new(bank, &OptimizerConfig::default()))
     })?;
+    let reference = method.needs_reference().then_some(Reading::Logprobs(Role::Reference));
+    let evaluation = args.watch.prompts(&setup, &reward, reference)?;
     let recipe = CriticFreeRecipe {
         method,
         sampling: Sampling {
@@ -230,6 +243,7 @@ fn main() -> Result<()> {
         (folder, &args.resume),
         &recipe,
         (learner, Learner::into_model),
+        args.watch.with(&evaluation, args.limits.guards(args.rollout_guards.guards()))?,
         (&shown, 1),
     )
 }
@@ -246,6 +260,8 @@ impl Args {
         );
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
+        self.watch.check()?;
+        self.limits.check()?;
         flags::counts(&[
             ("--iterations", self.iterations),
             ("--prompts-per-iteration", self.prompts_per_iteration),

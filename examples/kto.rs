@@ -15,11 +15,12 @@ use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::Supervised;
+use hydralign::train::{Guards, HeldOutRows, Supervised};
 use hydralign_examples::data::input;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign_examples::watch::{EvalRowArgs, WatchArgs};
 use hydralign_examples::{flags, note};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -33,6 +34,12 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     resume: ResumeArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    eval_rows: EvalRowArgs,
     /// Labelled responses, one {"prompt": …, "completion": …, "label": true} a line, or Parquet
     /// [default: the shipped task's pairs, taken apart].
     #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "preferences")]
@@ -73,25 +80,33 @@ fn main() -> Result<()> {
         setup.inputs.insert("labels".into(), input(&path.display().to_string())?);
     }
     let labelled = args.labelled(&mut setup)?;
+    let (labelled, held_out) =
+        args.watch.divide(&args.eval_rows, labelled, |row| &row.0.prompt, setup.seed)?;
+    ensure!(held_out.len() != 1, "one held-out response has no other to be compared with");
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
     let order = ComparedEpochs::new(epochs).context("--minibatch")?;
     let folder = setup.begin(&args)?;
-    let (examples, learner) = setup.prepare(&folder, || {
+    let (examples, held_out, learner) = setup.prepare(&folder, || {
         let examples = with_references(&setup, labelled)?;
         args.tell_balance(&examples);
-        Ok((examples, start(&setup)?))
+        Ok((examples, with_references(&setup, held_out)?, start(&setup)?))
     })?;
     let context = learner.model().context();
     let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
+    let batch = |model: &ModelBank, part: &[KtoExample]| {
+        let baseline = kto_baseline(model, part, context, setup.passes.rows())?;
+        Ok(kto_batch(part, baseline, micro_batch, &setup.device)?)
+    };
+    let evaluation =
+        HeldOutRows { objective: args.kto(), batch: |model: &ModelBank| batch(model, &held_out) };
     let recipe = Supervised {
         objective: args.kto(),
         order,
         lr: Schedule::linear(args.lr),
         batch: |model: &ModelBank, items: &[usize]| {
             let part: Vec<KtoExample> = items.iter().map(|&i| examples[i].clone()).collect();
-            let baseline = kto_baseline(model, &part, context, setup.passes.rows())?;
-            Ok(kto_batch(&part, baseline, micro_batch, &setup.device)?)
+            batch(model, &part)
         },
     };
     let shown = ["kto_loss", "desirable_reward", "undesirable_reward"];
@@ -100,6 +115,7 @@ fn main() -> Result<()> {
         (folder, &args.resume),
         &recipe,
         (learner, Learner::into_model),
+        args.watch.with(&evaluation, Guards::default())?,
         (&shown, 10),
     )
 }
@@ -116,6 +132,8 @@ impl Args {
         self.kto().validate()?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
+        self.watch.check()?;
+        self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs)])
     }
 

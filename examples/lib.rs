@@ -23,6 +23,7 @@ pub mod setup;
 pub mod stages;
 pub mod task;
 pub mod tensor_spool;
+pub mod watch;
 
 use hydralign::runs::RunError;
 use std::io::Write as _;

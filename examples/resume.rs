@@ -1,6 +1,7 @@
 //! Runs that keep checkpoints and go on from them.
 
 use crate::setup::Setup;
+use crate::watch::{Watch, tell};
 use crate::{note, say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -10,8 +11,9 @@ use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{
     CHECKPOINTS, MetricsFile, MetricsLine, Overwrite, Place, Progress, RunFolder, read_metrics,
+    write_dir_atomic,
 };
-use hydralign::train::{Checkpoints, Recipe, StageCheckpoints, Trainable, Trainer, run_name};
+use hydralign::train::{Best, Checkpoints, Recipe, StageCheckpoints, Trainable, Trainer, run_name};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -93,7 +95,8 @@ pub fn resumed<A: Parser>(given: &[OsString]) -> Result<Option<PathBuf>> {
 
 impl Setup {
     /// Takes the steps of a recipe, from the newest checkpoint if the run goes on; saves what was learnt and
-    /// says how good it is. `bank` gives the policy that is in what was trained; `shown` are the statistics that are printed, and after how many steps.
+    /// says how good it is. `bank` gives the policy that is in what was trained; `shown` are the statistics that are
+    /// printed, and after how many steps.
     ///
     /// # Errors
     /// What ended the training early, with where the weights are.
@@ -102,29 +105,28 @@ impl Setup {
         stage: &str,
         (folder, resume): (RunFolder, &ResumeArgs),
         recipe: &R,
-        (learner, bank): (T, impl FnOnce(T) -> ModelBank),
+        (learner, bank): (T, impl Fn(T) -> ModelBank),
+        watch: Watch<'_, T>,
         (shown, every): (&[&str], usize),
     ) -> Result<()> {
-        let (checkpoints, mut metrics) = self.prepare(&folder, || {
-            let checkpoints = resume.checkpoints(&folder)?;
-            let newest = checkpoints.as_ref().map(Checkpoints::newest_step).transpose()?.flatten();
-            let done = newest.unwrap_or(0);
-            if resume.resume.is_some() {
-                let result = folder.file(self.result());
-                ensure!(
-                    newest.is_some() || !result.exists(),
-                    "{} has a result and no checkpoint to go on from: --config {} trains anew",
-                    folder.path().display(),
-                    folder.file("config.toml").display()
-                );
-                say!("goes on after step {done}");
-            }
-            let metrics = metrics_after(&folder.file("metrics.jsonl"), &[(stage, done)])?;
-            Ok((checkpoints, metrics))
-        })?;
-        let mut progress = Progress::stderr(shown, every);
+        let models = 1 + u64::from(watch.best.is_some());
+        let beside = 4 * models * self.policy.trunk.architecture().shape.parameters();
+        let (checkpoints, mut metrics) =
+            self.prepare(&folder, || self.resumed(&folder, resume, stage))?;
+        let checkpoints = checkpoints.map(|all| all.beside(beside));
+        let reported = watch.best.as_ref().map(hydralign::train::BestBy::reported);
+        let shown: Vec<&str> = shown.iter().copied().chain(reported.as_deref()).collect();
+        let mut progress = Progress::stderr(&shown, every);
         let mut observers = (&mut metrics, &mut progress);
-        let trainer = Trainer { stage, stop: &self.stop, checkpoints };
+        let Watch { evaluation, best, guards } = watch;
+        let trainer = Trainer {
+            checkpoints,
+            evaluation,
+            best,
+            guards,
+            tell: &tell,
+            ..Trainer::new(stage, &self.stop)
+        };
         let trained =
             self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
         observers.phase(Phase::Report);
@@ -132,15 +134,55 @@ impl Setup {
         progress.finish();
         let ended = trained.ended.map_err(anyhow::Error::from);
         let ended = ended.and(metrics.finish().map_err(Into::into));
-        let dir = folder.path().to_owned();
+        let (dir, target) = (folder.path().to_owned(), folder.target().to_owned());
         let stopped = trained.progress.done < trained.progress.steps;
+        if let (Some(best), false, Ok(())) = (&trained.best, stopped, &ended) {
+            self.prepare(&folder, || {
+                let checkpoints = resume.checkpoints(&folder)?;
+                let checkpoints = checkpoints.context("--best-metric needs checkpoints")?;
+                let record = checkpoints.read(best.step)?.learner;
+                let best = bank(trained.learner.clone().with_record(record)?);
+                write_dir_atomic(&folder.result(BEST)?, |dir| self.save(&best, dir))
+            })?;
+        }
         self.finish(folder, &bank(trained.learner), trained.progress, ended)?;
+        if let (Some(Best { metric, value, step, .. }), false) = (&trained.best, stopped) {
+            let best = target.join(BEST);
+            say!("best by {metric}, {value:.4}: after step {step}, saved in {}", best.display());
+        }
         if stopped && resume.checkpoint_every > 0 {
             say!("--resume {} goes on", dir.display());
         }
         Ok(())
     }
+
+    /// The checkpoints and the metrics of a run that begins or goes on.
+    fn resumed(
+        &self,
+        folder: &RunFolder,
+        resume: &ResumeArgs,
+        stage: &str,
+    ) -> Result<(Option<Checkpoints>, MetricsFile)> {
+        let checkpoints = resume.checkpoints(folder)?;
+        let newest = checkpoints.as_ref().map(Checkpoints::newest_step).transpose()?.flatten();
+        let done = newest.unwrap_or(0);
+        if resume.resume.is_some() {
+            let result = folder.file(self.result());
+            ensure!(
+                newest.is_some() || !result.exists(),
+                "{} has a result and no checkpoint to go on from: --config {} trains anew",
+                folder.path().display(),
+                folder.file("config.toml").display()
+            );
+            say!("goes on after step {done}");
+        }
+        let metrics = metrics_after(&folder.file("metrics.jsonl"), &[(stage, done)])?;
+        Ok((checkpoints, metrics))
+    }
 }
+
+/// The name of the best model in a run folder, beside the last.
+const BEST: &str = "best";
 
 /// The metrics of the steps that the checkpoints of each stage hold; those after them will be reported again.
 ///

@@ -583,7 +583,7 @@ impl Setup {
     }
 
     /// Writes the policy in Hugging Face layout with its tokenizer, or its adapter in PEFT layout.
-    fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+    pub(crate) fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
         let trained = bank.checkpoint(Role::Actor)?;
         if let Some(adapter) = &trained.adapter {
             let base = base_name(&self.companions)?;

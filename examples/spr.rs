@@ -14,11 +14,12 @@ use hydralign::memory::format_bytes;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::{OneModelRecipe, Policy, Sampling};
+use hydralign::train::{HeldOutPolicy, OneModelRecipe, Policy, Sampling};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::CommonArgs;
+use hydralign_examples::watch::{RolloutGuardArgs, WatchArgs};
 use serde::Serialize;
 
 #[global_allocator]
@@ -33,6 +34,12 @@ struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     resume: ResumeArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    rollout_guards: RolloutGuardArgs,
     /// β, or `ess=SHARE` to choose it for an effective sample size.
     #[arg(long, default_value = "0.5")]
     beta: String,
@@ -59,6 +66,7 @@ impl Args {
         flags::unused(&given, "spr, which learns from prompts")?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
+        self.watch.check()?;
         flags::counts(&[
             ("--iterations", self.iterations),
             ("--prompts-per-iteration", self.prompts_per_iteration),
@@ -105,6 +113,8 @@ fn main() -> Result<()> {
             None => Policy::new(start)?,
         })
     })?;
+    let prompts = args.watch.prompts(&setup, &reward, None)?;
+    let evaluation = HeldOutPolicy { prompts, execution: setup.passes.execution() };
     let recipe = OneModelRecipe {
         method,
         sampling: Sampling {
@@ -126,7 +136,8 @@ fn main() -> Result<()> {
     };
     let bank = |policy: Policy| ModelBank::frozen(policy.model().clone());
     let shown = ["score", "beta", "ess", "loss"];
-    setup.train("spr", (folder, &args.resume), &recipe, (policy, bank), (&shown, 1))?;
+    let watch = args.watch.with(&evaluation, args.rollout_guards.guards())?;
+    setup.train("spr", (folder, &args.resume), &recipe, (policy, bank), watch, (&shown, 1))?;
     say!("peak {}", format_bytes(CountingAllocator::peak()));
     Ok(())
 }

@@ -148,7 +148,7 @@ impl Stages<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Trained> {
         let checkpoints = self.checkpoints.and_then(|all| all.of(stage, every));
-        let trainer = Trainer { stage, stop: self.stop, checkpoints };
+        let trainer = Trainer { checkpoints, ..Trainer::new(stage, self.stop) };
         let trained = trainer.train(recipe, learner, observer);
         let trained = trained.with_context(|| format!("stage {stage}"))?;
         let (bank, ended) = (trained.learner.into_model(), trained.ended.map_err(Into::into));

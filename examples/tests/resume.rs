@@ -17,17 +17,25 @@ use std::time::{Duration, Instant};
 
 /// A run, its program and its flags; few rows, and a checkpoint after every second step.
 const RUNS: [(&str, &str, &str); 5] = [
-    ("dpo", "dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
-    ("kto", "kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+    (
+        "dpo",
+        "dpo",
+        "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4 --eval-every 3 --best-metric loss --patience 3",
+    ),
+    (
+        "kto",
+        "kto",
+        "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4 --on-non-finite halve",
+    ),
     (
         "spr",
         "spr",
-        "--reward reward --prompts prompts.jsonl --iterations 6 --prompts-per-iteration 3 --samples 4 --max-new-tokens 6",
+        "--reward reward --prompts prompts.jsonl --iterations 6 --prompts-per-iteration 3 --samples 4 --max-new-tokens 6 --eval-every 2",
     ),
     (
         "grpo",
         "grpo",
-        "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6",
+        "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6 --eval-every 2 --best-metric score",
     ),
     ("hydra_ppo", "hydra_rlhf", STAGES),
 ];

@@ -1,5 +1,8 @@
-use crate::{AlgorithmError, Readout};
-use hydralign_core::{CoreError, Episode, Reading, Role, Roles, Sequence};
+use crate::learner::add_numbers;
+use crate::{AlgorithmError, Readout, StepReport};
+use hydralign_core::{
+    CoreError, Episode, Objective, Reading, Request, Role, Roles, Sequence, TokenBatch,
+};
 
 const ACTOR: Reading = Reading::Logprobs(Role::Actor);
 const REFERENCE: Reading = Reading::Logprobs(Role::Reference);
@@ -20,6 +23,30 @@ pub fn perplexity<M: Roles + ?Sized>(
     }
     let sums = Readout::of(model, sequences, &[ACTOR], 1.0, rows)?.sums(ACTOR)?;
     Ok((-sums.iter().sum::<f64>() / tokens as f64).exp())
+}
+
+/// An objective's statistics over micro-batches, its loss last, without a gradient: what
+/// [`Learner::step`](crate::Learner::step) would report of them, up to rounding.
+///
+/// # Errors
+/// [`AlgorithmError::Empty`] without micro-batches; what reading or the loss report.
+pub fn objective_values<M: Roles + ?Sized, O: Objective>(
+    model: &M,
+    objective: &O,
+    micro_batches: &[(TokenBatch, O::Batch)],
+) -> Result<Vec<(&'static str, f64)>, AlgorithmError> {
+    if micro_batches.is_empty() {
+        return Err(AlgorithmError::Empty { what: "micro-batches" });
+    }
+    let requests: Vec<Request> =
+        objective.reads().into_iter().map(|request| Request::constant(request.reading)).collect();
+    let mut report = StepReport::default();
+    for (tokens, batch) in micro_batches {
+        let loss = objective.loss(&model.read(&requests, tokens)?, batch)?;
+        add_numbers(&mut report, &loss.value, &loss.stats);
+    }
+    report.stats.push(("loss", report.loss));
+    Ok(report.stats)
 }
 
 /// The reward model's score of each sequence.

@@ -90,7 +90,9 @@ impl StepReport {
 
 /// A model with the optimizer that trains it.
 ///
-/// Only parameters that received a gradient are stepped and get optimizer state.
+/// Only parameters that received a gradient are stepped and get optimizer state. A clone shares all tensors until
+/// one of the two takes a step.
+#[derive(Clone)]
 pub struct Learner<M> {
     // Moved out for the time of a step, so that weights are updated in place.
     model: Option<M>,
@@ -243,7 +245,11 @@ impl<M: Differentiable> Learner<M> {
 }
 
 /// Adds the numbers of a micro-batch, fetched from the device in one transfer.
-fn add_numbers(report: &mut StepReport, loss: &Tensor<1>, stats: &[(&'static str, Tensor<1>)]) {
+pub(crate) fn add_numbers(
+    report: &mut StepReport,
+    loss: &Tensor<1>,
+    stats: &[(&'static str, Tensor<1>)],
+) {
     let tensors = std::iter::once(loss).chain(stats.iter().map(|(_, t)| t));
     let all = tensors.map(|t| t.clone().without_autodiff()).collect();
     let numbers = Tensor::cat(all, 0).into_data();

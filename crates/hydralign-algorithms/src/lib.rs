@@ -28,7 +28,8 @@ pub use critic_free::{
 };
 pub use error::AlgorithmError;
 pub use evaluate::{
-    Ranking, implied_accuracy, perplexity, reward_accuracy, sampled_kl, scores as reward_scores,
+    Ranking, implied_accuracy, objective_values, perplexity, reward_accuracy, sampled_kl,
+    scores as reward_scores,
 };
 pub use hydra_sft::{HydraSft, HydraSftConfig, JointWeights, preference_batch};
 pub use learner::{Gradients, Learner, LearnerRecord, OptimizerConfig, StepReport};

@@ -5,10 +5,10 @@ use hydralign_rollout::SamplerConfig;
 /// The scores of episodes: one each, all of them finite.
 ///
 /// # Errors
-/// What the reward reports; [`CoreError::ScoreCount`] and [`CoreError::ScoreNotFinite`] for a
-/// reward that answers with the wrong number of scores or with NaN or ±∞.
+/// [`CoreError::Reward`] with what the reward reports; [`CoreError::ScoreCount`] and
+/// [`CoreError::ScoreNotFinite`] for a reward that answers with the wrong number of scores or with NaN or ±∞.
 pub fn scores_of(reward: &dyn Reward, episodes: &[Episode]) -> Result<Vec<f32>, CoreError> {
-    let scores = reward.score(episodes)?;
+    let scores = reward.score(episodes).map_err(|error| CoreError::Reward(Box::new(error)))?;
     if scores.len() != episodes.len() {
         return Err(CoreError::ScoreCount { expected: episodes.len(), got: scores.len() });
     }

@@ -105,6 +105,9 @@ pub enum CoreError {
         /// The value.
         score: f32,
     },
+    /// A reward that gave no usable scores.
+    #[error("the reward failed: {0}")]
+    Reward(Box<CoreError>),
     /// Any other failure of a model or reward, with its own text.
     #[error("{0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),

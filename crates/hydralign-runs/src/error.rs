@@ -17,6 +17,21 @@ pub enum RunError {
         /// The operating system's reason.
         reason: std::io::Error,
     },
+    /// A disk without enough room.
+    #[error(
+        "no room for {what} on the disk of `{}`: {needed} bytes are needed, {free} are free",
+        path.display()
+    )]
+    DiskSpace {
+        /// What would have been written.
+        what: String,
+        /// Where.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are free to this user.
+        free: u64,
+    },
     /// A run would overwrite a result.
     #[error(
         "run folder `{}` is not empty: it holds the result of an earlier run, which stays",

@@ -78,8 +78,9 @@ pub fn keep_in<E: Display + From<RunError>>(
         let why = fault.unwrap_or_else(|| "stopped".into());
         return Err(RunError::NothingLearnt { why }.into());
     }
-    let path = folder.result(name)?;
-    if let Err(reason) = write_dir_atomic(&path, save) {
+    let path = folder.file(name);
+    let marked = folder.result(name).map_err(E::from);
+    if let Err(reason) = marked.and_then(|path| write_dir_atomic(&path, save)) {
         let reason = [fault, Some(format!("{reason:#}"))];
         let reason = reason.into_iter().flatten().collect::<Vec<_>>().join("; ");
         tell(RunStatus::failed(&reason));

@@ -2,6 +2,7 @@
 
 mod cache;
 mod config;
+mod disk;
 mod error;
 mod escape;
 mod folder;
@@ -31,6 +32,7 @@ mod timeline;
 
 pub use cache::{Cached, NumberCache};
 pub use config::RunConfig;
+pub use disk::{free_space, require_space};
 pub use error::RunError;
 pub use folder::{CHECKPOINTS, Overwrite, RunFolder, write_atomic, write_dir_atomic};
 pub use inputs::{Input, Inputs};

@@ -43,7 +43,8 @@ impl MetricsLine {
 
 /// Writes one JSON object a line, each as soon as its step is done.
 ///
-/// An observer cannot fail, so the first error is kept and [`MetricsFile::finish`] returns it.
+/// An observer cannot fail, so the first error is kept, nothing is written after it, and [`MetricsFile::finish`]
+/// returns it.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -151,6 +152,10 @@ impl Observer for MetricsFile {
     }
 
     fn stats(&mut self, stats: &Stats) {
+        // A line behind one that is torn would make it one that cannot be read.
+        if self.error.is_some() {
+            return;
+        }
         let mut bytes = Vec::new();
         let line = self.line(stats);
         // One write a line, without a buffer: a crash can tear the last line and no other.
@@ -195,6 +200,22 @@ fn append_json(bytes: &mut Vec<u8>, line: &MetricsLine) -> std::io::Result<()> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_stands_behind_a_line_that_could_not_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut file = MetricsFile::create(&path).unwrap();
+        let stats = |step| Stats { stage: "ppo".to_owned(), step, steps: 3, values: vec![] };
+        file.stats(&stats(1));
+        let good = std::mem::replace(&mut file.file, File::open(&path).unwrap());
+        file.stats(&stats(2));
+        file.file = good;
+        file.stats(&stats(3));
+        let steps: Vec<usize> = read_metrics(&path).unwrap().iter().map(|l| l.step).collect();
+        assert_eq!(steps, [1]);
+        assert!(file.finish().is_err());
+    }
 
     #[test]
     fn a_full_disk_is_reported_at_the_end() {

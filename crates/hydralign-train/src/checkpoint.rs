@@ -1,8 +1,8 @@
-use crate::{TrainError, Trainable};
+use crate::{TrainError, Trainable, TrainerState};
 use burn::tensor::Bytes;
 use hydralign_algorithms::LearnerRecord;
 use hydralign_core::Fingerprint;
-use hydralign_runs::{RunError, write_dir_atomic};
+use hydralign_runs::{RunError, require_space, write_dir_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct CheckpointState {
     pub learner: LearnerRecord,
     /// What the recipe carries.
     pub recipe: toml::Table,
+    /// What the trainer carries.
+    pub trainer: TrainerState,
 }
 
 impl CheckpointState {
@@ -37,10 +39,10 @@ impl CheckpointState {
         step: usize,
         learner: &T,
         state: &S,
+        trainer: &TrainerState,
     ) -> Result<Self, TrainError> {
-        let recipe = toml::Table::try_from(state);
-        let recipe = recipe.map_err(|e| TrainError::State { reason: e.to_string() })?;
-        Ok(Self { step, learner: learner.to_record()?, recipe })
+        let (recipe, learner) = (to_table(state)?, learner.to_record()?);
+        Ok(Self { step, learner, recipe, trainer: *trainer })
     }
 
     /// What the recipe carries.
@@ -48,9 +50,19 @@ impl CheckpointState {
     /// # Errors
     /// [`TrainError::State`] if it is the state of another recipe.
     pub fn recipe_state<S: DeserializeOwned>(&self) -> Result<S, TrainError> {
-        let state = self.recipe.clone().try_into();
-        state.map_err(|e| TrainError::State { reason: e.to_string() })
+        from_table(self.recipe.clone())
     }
+}
+
+/// What a recipe carries, written down.
+pub(crate) fn to_table<S: Serialize>(state: &S) -> Result<toml::Table, TrainError> {
+    let table = toml::Table::try_from(state);
+    table.map_err(|e| TrainError::State { reason: e.to_string() })
+}
+
+/// The same, read.
+pub(crate) fn from_table<S: DeserializeOwned>(table: toml::Table) -> Result<S, TrainError> {
+    table.try_into().map_err(|e| TrainError::State { reason: e.to_string() })
 }
 
 /// What a checkpoint says of itself; the first line of its file is the digest of the others.
@@ -63,13 +75,14 @@ struct Manifest {
     optimizer: String,
     optimizer_steps: usize,
     recipe: toml::Table,
+    trainer: TrainerState,
     files: BTreeMap<String, String>,
 }
 
 /// The checkpoints of a run: `step-00000010` and so on in a folder, each whole or not there.
 ///
 /// A checkpoint is written beside its name, synced and renamed, while the next steps are taken; the older ones
-/// go when it is there. Whatever is not exactly what was written is refused.
+/// go when it is there, but for the one that was named the best. Whatever is not exactly what was written is refused.
 #[derive(Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -77,6 +90,8 @@ pub struct Checkpoints {
     every: usize,
     keep: usize,
     last: Option<usize>,
+    best: Option<usize>,
+    beside: u64,
     writer: Option<JoinHandle<Result<(), TrainError>>>,
 }
 
@@ -86,7 +101,34 @@ impl Checkpoints {
     /// models and data.
     pub fn new(folder: impl Into<PathBuf>, run: &str, every: usize, keep: usize) -> Self {
         let (folder, run) = (folder.into(), run.to_owned());
-        Self { folder, run, every: every.max(1), keep: keep.max(1), last: None, writer: None }
+        let (every, keep) = (every.max(1), keep.max(1));
+        Self { folder, run, every, keep, last: None, best: None, beside: 0, writer: None }
+    }
+
+    /// The same, on a disk that the run will also write so many bytes of other files to, as of its model.
+    #[must_use]
+    pub fn beside(mut self, bytes: u64) -> Self {
+        self.beside = bytes;
+        self
+    }
+
+    /// The checkpoint of this step stays until another one is named.
+    pub fn keep_best(&mut self, step: usize) {
+        self.best = Some(step);
+    }
+
+    /// Looks whether there will be room for all checkpoints that stay, for the one that is being written, and for what
+    /// is written beside them. `best` says that one more stays.
+    ///
+    /// # Errors
+    /// [`RunError::DiskSpace`] with the bytes that are needed and those that are free.
+    pub fn require_space(&self, learner: &LearnerRecord, best: bool) -> Result<(), TrainError> {
+        let all = self.keep + 1 + usize::from(best);
+        let missing = all.saturating_sub(steps_in(&self.folder)?.len()).max(1);
+        let bytes = learner.largest_bytes().saturating_mul(missing as u64);
+        let bytes = bytes.saturating_add(self.beside);
+        let what = format!("{missing} checkpoints and the model");
+        Ok(require_space(&self.folder, bytes, &what)?)
     }
 
     /// Whether one belongs after this step.
@@ -107,30 +149,42 @@ impl Checkpoints {
         Ok(steps_in(&self.folder)?.pop())
     }
 
+    /// Reads that of a step.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::newest`].
+    pub fn read(&self, step: usize) -> Result<CheckpointState, TrainError> {
+        read(&self.path(step), &self.run, step)
+    }
+
     /// Reads the newest; none if there is none.
     ///
     /// # Errors
     /// [`TrainError::Damaged`] with the file and what is wrong with it; [`TrainError::OtherRun`].
     pub fn newest(&self) -> Result<Option<CheckpointState>, TrainError> {
         let step = self.newest_step()?;
-        step.map(|step| read(&self.path(step), &self.run, step)).transpose()
+        step.map(|step| self.read(step)).transpose()
     }
 
     /// Writes a checkpoint, while the caller goes on; waits for the one before.
     ///
     /// # Errors
-    /// What writing the one before has met.
+    /// What writing the one before has met; [`RunError::DiskSpace`] if there is no room for this one. Those that are
+    /// there stay.
     pub fn write(&mut self, state: CheckpointState) -> Result<(), TrainError> {
         self.wait()?;
+        let what = format!("the checkpoint of step {}", state.step);
+        require_space(&self.folder, state.learner.bytes(), &what)?;
         let (step, path, run) = (state.step, self.path(state.step), self.run.clone());
-        let (folder, keep) = (self.folder.clone(), self.keep);
+        let (folder, keep, best) = (self.folder.clone(), self.keep, self.best);
         self.last = Some(step);
         self.writer = Some(std::thread::spawn(move || {
             fs::create_dir_all(&folder).map_err(io("create", &folder))?;
             write_dir_atomic(&path, |dir| write(dir, run, &state))?;
             let steps = steps_in(&folder)?;
             let old = steps.iter().rev().filter(|&&s| s <= step).skip(keep);
-            old.map(|&s| folder.join(name(s)))
+            old.filter(|&&s| Some(s) != best)
+                .map(|&s| folder.join(name(s)))
                 .try_for_each(|old| fs::remove_dir_all(&old).map_err(io("remove", &old)))
         }));
         Ok(())
@@ -148,7 +202,8 @@ impl Checkpoints {
         })
     }
 
-    fn path(&self, step: usize) -> PathBuf {
+    /// The folder of a step's checkpoint.
+    pub fn path(&self, step: usize) -> PathBuf {
         self.folder.join(name(step))
     }
 }
@@ -233,10 +288,16 @@ fn write(dir: &Path, run: String, state: &CheckpointState) -> Result<(), TrainEr
         fs::write(&path, &bytes[..]).map_err(io("write", &path))?;
         files.insert(name.to_owned(), digest(bytes));
     }
-    let (optimizer_steps, recipe) = (state.learner.steps, state.recipe.clone());
-    let (step, optimizer) = (state.step, state.learner.optimizer_name.clone());
-    let manifest =
-        Manifest { format: FORMAT, run, step, optimizer, optimizer_steps, recipe, files };
+    let manifest = Manifest {
+        format: FORMAT,
+        run,
+        step: state.step,
+        optimizer: state.learner.optimizer_name.clone(),
+        optimizer_steps: state.learner.steps,
+        recipe: state.recipe.clone(),
+        trainer: state.trainer,
+        files,
+    };
     let path = dir.join(MANIFEST);
     let text =
         toml::to_string(&manifest).map_err(|e| TrainError::State { reason: e.to_string() })?;
@@ -263,7 +324,7 @@ fn read(dir: &Path, run: &str, step: usize) -> Result<CheckpointState, TrainErro
         optimizer_name: manifest.optimizer,
         steps: manifest.optimizer_steps,
     };
-    Ok(CheckpointState { step, learner, recipe: manifest.recipe })
+    Ok(CheckpointState { step, learner, recipe: manifest.recipe, trainer: manifest.trainer })
 }
 
 fn read_manifest(path: &Path, step: usize) -> Result<Manifest, TrainError> {

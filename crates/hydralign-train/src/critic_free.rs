@@ -71,7 +71,7 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for CriticFreeRecipe<'_> {
         if context.stop.is_stopped() {
             return Err(TrainError::Stopped);
         }
-        let lr = self.lr.lr(step, self.steps);
+        let lr = context.lr_scale * self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("update {step}"));
         let method = CriticFree::new(self.method.clone())?;
         let report =
@@ -156,6 +156,7 @@ impl CriticFreeRecipe<'_> {
 fn scores(experience: &GroupExperience) -> Values {
     let mut values = vec![("score".to_owned(), experience.mean(|s| s.score.into()))];
     values.extend(experience.mean_kl.map(|kl| ("kl".to_owned(), kl)));
+    values.push(("entropy".into(), experience.entropy()));
     values.push(("equal_groups".into(), experience.equal_groups));
     values
 }

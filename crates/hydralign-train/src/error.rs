@@ -50,6 +50,46 @@ pub enum TrainError {
         /// Why.
         reason: Box<TrainError>,
     },
+    /// The policy answers nothing.
+    #[error("all {count} responses are empty: a stop token and nothing before it")]
+    EmptyResponses {
+        /// Responses that were drawn.
+        count: usize,
+    },
+    /// A statistic that has left its bounds.
+    #[error("{name} is {value}, {} the limit of {limit}", if *above { "above" } else { "below" })]
+    Limit {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// The bound.
+        limit: f64,
+        /// Which side of it is out of bounds.
+        above: bool,
+    },
+    /// A guard has done what it may as often as it may.
+    #[error("{reason}; guards have stepped in {times} times in a row")]
+    TooOften {
+        /// What was the matter the last time.
+        reason: Box<TrainError>,
+        /// How often.
+        times: usize,
+    },
+    /// The best checkpoint by a number that no evaluation measures.
+    #[error("the best by `{metric}` cannot be found: {}", measured(there))]
+    NoMetric {
+        /// The name that was given.
+        metric: String,
+        /// What the evaluation measures; nothing without one.
+        there: Vec<String>,
+    },
+    /// A number of which it is not known whether more is better.
+    #[error("whether more or less of `{metric}` is better is not known: it must be said")]
+    NoDirection {
+        /// Its name.
+        metric: String,
+    },
     /// A fault of the algorithm.
     #[error(transparent)]
     Algorithm(#[from] AlgorithmError),
@@ -83,10 +123,29 @@ impl TrainError {
     /// Whether the numbers went bad, and not the input.
     pub fn is_numerical(&self) -> bool {
         match self {
-            Self::Step { reason, .. } => reason.is_numerical(),
+            Self::Step { reason, .. } | Self::TooOften { reason, .. } => reason.is_numerical(),
             Self::Algorithm(error) => matches!(error, AlgorithmError::NonFinite { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the reward gave no usable scores.
+    pub fn is_of_reward(&self) -> bool {
+        match self {
+            Self::Step { reason, .. } | Self::TooOften { reason, .. } => reason.is_of_reward(),
+            Self::Core(error) | Self::Algorithm(AlgorithmError::Core(error)) => {
+                use CoreError::{Reward, ScoreCount, ScoreNotFinite};
+                matches!(error, Reward(_) | ScoreCount { .. } | ScoreNotFinite { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
+fn measured(there: &[String]) -> String {
+    match there {
+        [] => "there is no evaluation".into(),
+        there => format!("the evaluation measures {}", there.join(", ")),
     }
 }
 

@@ -1,10 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod best;
 mod checkpoint;
 mod critic_free;
 mod error;
+mod evaluation;
+mod guard;
+mod guarded;
 mod memory;
 mod model_folder;
+mod named;
 mod one_model;
 mod ppo;
 mod ppo_hooks;
@@ -16,9 +21,12 @@ mod supervised;
 mod trainable;
 mod trainer;
 
+pub use best::{Best, BestBy, BestState, Better};
 pub use checkpoint::{CheckpointState, Checkpoints, StageCheckpoints, run_name};
 pub use critic_free::CriticFreeRecipe;
 pub use error::TrainError;
+pub use evaluation::{Evaluate, Evaluation, HeldOutPolicy, HeldOutPrompts, HeldOutRows};
+pub use guard::{Guards, Limit, OnFault, OnNumbers, TimedReward};
 pub use memory::{BudgetWatch, PpoMemory, carried, checkpoint_bytes, hold_models};
 pub use model_folder::ModelFolder;
 pub use one_model::{OneModelRecipe, Policy};
@@ -30,4 +38,4 @@ pub use recipe::{Context, Recipe, Stateless, Values};
 pub use sampling::Sampling;
 pub use supervised::Supervised;
 pub use trainable::Trainable;
-pub use trainer::{Trained, Trainer};
+pub use trainer::{Trained, Trainer, TrainerState};

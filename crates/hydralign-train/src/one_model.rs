@@ -4,7 +4,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use hydralign_algorithms::{
     AlgorithmError, Epochs, Learner, LearnerRecord, Nll, OptimizerConfig, Order, Reweighting,
-    WeightedSequence, weighted_batch,
+    WeightedSequence, scores_of, weighted_batch,
 };
 use hydralign_core::random::sub_seed;
 use hydralign_core::{Episode, Phase, Reward, Role, Sequence};
@@ -157,7 +157,7 @@ impl Recipe<Policy> for OneModelRecipe<'_> {
         let episodes = self.sampling.draw_for(&bank, step - 1, &prompts, reward, context.stop)?;
         drop(bank);
         context.observer.phase(Phase::Score);
-        let scores = self.reward.score(&episodes)?;
+        let scores = scores_of(self.reward, &episodes)?;
         let samples = self.sampling.samples;
         let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
         drop::<Vec<Episode>>(episodes);
@@ -169,7 +169,7 @@ impl Recipe<Policy> for OneModelRecipe<'_> {
             return Err(TrainError::Stopped);
         }
         context.observer.phase(Phase::Update);
-        let lr = self.lr.lr(step, self.steps);
+        let lr = context.lr_scale * self.lr.lr(step, self.steps);
         let loss = self.learn(step, policy, &weighted.rows, lr)?;
         context.observer.phase(Phase::Report);
         let score = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / scores.len() as f64;

@@ -89,7 +89,7 @@ impl PpoRecipe<'_> {
         hooks.phase_ended(Phase::Score, learner)?;
         carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
         let own = hooks.scored(&experience)?;
-        let lr = self.lr.lr(step, self.steps);
+        let lr = context.lr_scale * self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("ppo update {step}"));
         let report = ppo.update(learner, &experience, lr, seed, &self.device, context.observer)?;
         hooks.phase_ended(Phase::Update, learner)?;

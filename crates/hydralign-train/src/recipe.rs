@@ -13,6 +13,15 @@ pub struct Context<'a> {
     pub observer: &'a mut dyn Observer,
     /// Whether the run was asked to stop. A step that sees it may give up, unless it has begun to learn.
     pub stop: &'a StopFlag,
+    /// What the recipe's learning rate is multiplied by: 1, unless a guard has halved it.
+    pub lr_scale: f64,
+}
+
+impl<'a> Context<'a> {
+    /// A context at the recipe's own learning rate.
+    pub fn new(observer: &'a mut dyn Observer, stop: &'a StopFlag) -> Self {
+        Self { observer, stop, lr_scale: 1.0 }
+    }
 }
 
 /// A method of learning, step by step, on what it trains: a `Learner`, or a policy.

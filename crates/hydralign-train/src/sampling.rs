@@ -1,7 +1,7 @@
 use crate::TrainError;
 use hydralign_algorithms::AlgorithmError;
 use hydralign_core::random::{in_rounds, sub_seed};
-use hydralign_core::{Decoder, Episode, Reward, Role};
+use hydralign_core::{Decoder, Episode, Finish, Reward, Role};
 use hydralign_rollout::{
     Engine, GenerationConfig, Generator, Monitor, Progress, Prompt, RolloutError, SamplerConfig,
     sample_prompts,
@@ -65,7 +65,7 @@ impl<'a> Sampling<'a> {
     /// each other.
     ///
     /// # Errors
-    /// [`TrainError::Stopped`]; what sampling reports.
+    /// [`TrainError::Stopped`]; [`TrainError::EmptyResponses`] if each is a stop token alone; what sampling reports.
     pub fn draw<M: Decoder>(
         &self,
         model: &M,
@@ -81,6 +81,23 @@ impl<'a> Sampling<'a> {
     /// # Errors
     /// As [`Sampling::draw`].
     pub fn draw_for<M: Decoder>(
+        &self,
+        model: &M,
+        round: usize,
+        prompts: &[usize],
+        reward: Option<&dyn Reward>,
+        stop: &StopFlag,
+    ) -> Result<Vec<Episode>, TrainError> {
+        let episodes = self.respond(model, round, prompts, reward, stop)?;
+        let empty = |e: &Episode| e.response.len() <= 1 && e.finish == Finish::Stop;
+        match episodes.iter().all(empty) {
+            true => Err(TrainError::EmptyResponses { count: episodes.len() }),
+            false => Ok(episodes),
+        }
+    }
+
+    /// As [`Sampling::draw`], empty or not.
+    pub(crate) fn respond<M: Decoder>(
         &self,
         model: &M,
         round: usize,

@@ -45,7 +45,7 @@ where
     ) -> Result<Values, TrainError> {
         context.observer.phase(Phase::Update);
         let rows = self.order.minibatch(step - 1);
-        let lr = self.lr.lr(step, self.order.steps());
+        let lr = context.lr_scale * self.lr.lr(step, self.order.steps());
         let batches = (self.batch)(learner.model(), &rows)?;
         let report = learner.step(&self.objective, &batches, lr)?;
         let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));

@@ -3,7 +3,9 @@ use hydralign_algorithms::{Learner, LearnerRecord};
 use hydralign_core::Differentiable;
 
 /// What a recipe changes: a model with its optimizer, or a policy between two of its successors.
-pub trait Trainable: Sized {
+///
+/// A clone is what it was when a guard undoes a step.
+pub trait Trainable: Clone {
     /// Optimizer steps so far.
     fn steps(&self) -> usize;
 

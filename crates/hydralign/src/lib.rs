@@ -35,8 +35,9 @@ pub mod prelude {
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
     pub use crate::runs::{Schedule, StopFlag};
     pub use crate::train::{
-        Checkpoints, CriticFreeRecipe, ModelFolder, OneModelRecipe, PpoRecipe, PpoRun,
-        PreferenceRun, Recipe, Sampling, Supervised, Trainer,
+        BestBy, Checkpoints, CriticFreeRecipe, Evaluate, Guards, HeldOutPrompts, HeldOutRows,
+        ModelFolder, OneModelRecipe, PpoRecipe, PpoRun, PreferenceRun, Recipe, Sampling,
+        Supervised, Trainer,
     };
     pub use burn::tensor::Device;
 }

@@ -3,13 +3,12 @@
 
 mod common;
 
-use burn_pack::Reader;
+use common::records::{assert_same, tensors};
 use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation};
 use hydralign::algorithms::{
     Epochs, LearnerRecord, PpoParts, Temperature, nll_batch, preference_batch,
 };
-use hydralign::burn::tensor::Bytes;
 use hydralign::core::episode_fn;
 use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
 use hydralign::prelude::*;
@@ -38,30 +37,6 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Names, shapes and bytes of what burn has written, in an order of their own.
-fn tensors(bytes: &Bytes) -> Vec<(String, String, Vec<u8>)> {
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let reader = Reader::from_bytes(bytes.clone()).unwrap();
-    let scalars = format!("{:?}", reader.scalars());
-    let mut all: Vec<_> = (reader.into_tensors().unwrap().into_iter())
-        .map(|tensor| {
-            let (name, _, shape, _, bytes) = tensor.into_parts().unwrap();
-            (name, format!("{shape:?}"), bytes.to_vec())
-        })
-        .collect();
-    all.push(("scalars".into(), scalars, Vec::new()));
-    all.sort();
-    all
-}
-
-fn assert_same(got: &LearnerRecord, expected: &LearnerRecord, what: &str) {
-    assert_eq!(got.steps, expected.steps, "{what}: optimizer steps");
-    assert!(tensors(&got.weights) == tensors(&expected.weights), "{what}: weights");
-    assert!(tensors(&got.optimizer) == tensors(&expected.optimizer), "{what}: optimizer");
-}
-
 /// Runs a part of a recipe as a process of its own would, on what was built anew.
 fn part<T: Trainable, R: Recipe<T>>(
     recipe: &R,
@@ -72,7 +47,7 @@ fn part<T: Trainable, R: Recipe<T>>(
     let stop = StopFlag::new();
     let mut watch = Watch { stop: &stop, at: stop_at, seen: Vec::new() };
     let checkpoints = Some(Checkpoints::new(folder, "run", 2, 2));
-    let trainer = Trainer { stage: "stage", stop: &stop, checkpoints };
+    let trainer = Trainer { checkpoints, ..Trainer::new("stage", &stop) };
     let trained = trainer.train(recipe, fresh, &mut watch).unwrap();
     trained.ended.unwrap();
     (trained.learner.to_record().unwrap(), watch.seen)
@@ -259,7 +234,8 @@ fn assert_is_the_loop(recipe: &PpoRecipe<'_>, placement: &Placement) {
     let built = sampler.build().unwrap();
     for step in 1..=recipe.steps {
         let (stop, kl_coef) = (&StopFlag::new(), ppo.kl_coef());
-        let mut context = Context { observer: &mut (), stop };
+        let mut nobody = ();
+        let mut context = Context::new(&mut nobody, stop);
         let values = recipe.step(step, &mut trained, &mut state, &mut context).unwrap();
         assert!(values.contains(&("kl_coef".into(), kl_coef)), "{kl_coef} in {values:?}");
         let (first, seed) = ((step - 1) * count, recipe.sampling.seed);

@@ -163,7 +163,22 @@ const PLACES: [&str; 10] = [
     "help",
 ];
 /// Flags that are off unless they are given, and then have no value.
-const OFF: [&str; 4] = ["logprob-chunk", "segment-blocks", "target-kl", "reward-ending"];
+const OFF: [&str; 14] = [
+    "logprob-chunk",
+    "segment-blocks",
+    "target-kl",
+    "reward-ending",
+    "eval-every",
+    "eval-share",
+    "best-metric",
+    "best-is",
+    "patience",
+    "min-change",
+    "kl-limit",
+    "on-kl",
+    "entropy-limit",
+    "on-entropy",
+];
 /// Values of flags that some methods do not have.
 const VALUES: [(&str, &str); 7] = [
     ("label-smoothing", "0.1"),

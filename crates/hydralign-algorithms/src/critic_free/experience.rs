@@ -49,6 +49,13 @@ impl GroupExperience {
     pub fn mean(&self, of: impl Fn(&GroupSample) -> f64) -> f64 {
         self.samples.iter().map(of).sum::<f64>() / self.samples.len() as f64
     }
+
+    /// −E[log π_old(y_t)], an unbiased estimate of the policy's entropy per token, as
+    /// [`Experience::entropy`](crate::Experience::entropy).
+    pub fn entropy(&self) -> f64 {
+        let all = || self.samples.iter().flat_map(|s| &s.old_logprobs);
+        -all().map(|&l| f64::from(l)).sum::<f64>() / all().count() as f64
+    }
 }
 
 impl CriticFree {

@@ -22,6 +22,20 @@ pub struct LearnerRecord {
     pub steps: usize,
 }
 
+impl LearnerRecord {
+    /// Bytes of this record.
+    pub fn bytes(&self) -> u64 {
+        (self.weights.len() + self.optimizer.len()) as u64
+    }
+
+    /// Bytes of a record of the same learner when each trained weight has its two moments, but for names and
+    /// shapes.
+    pub fn largest_bytes(&self) -> u64 {
+        let moments = if self.optimizer.is_empty() { 0 } else { 2 * self.weights.len() as u64 };
+        self.bytes().max(self.weights.len() as u64 + moments)
+    }
+}
+
 impl<M: Differentiable> Learner<M> {
     /// Copies what is needed to go on later.
     ///

@@ -3,6 +3,7 @@
 
 pub(crate) mod categories;
 pub(crate) mod drive;
+pub(crate) mod records;
 
 use hydralign::algorithms::{Experience, UpdateReport};
 use hydralign::burn::module::{Module, ModuleVisitor, Param};

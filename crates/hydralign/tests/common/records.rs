@@ -1,0 +1,29 @@
+//! What learners write down, compared.
+
+use burn_pack::Reader;
+use hydralign::algorithms::LearnerRecord;
+use hydralign::burn::tensor::Bytes;
+
+/// Names, shapes and bytes of what burn has written, in an order of their own.
+pub(crate) fn tensors(bytes: &Bytes) -> Vec<(String, String, Vec<u8>)> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let reader = Reader::from_bytes(bytes.clone()).unwrap();
+    let scalars = format!("{:?}", reader.scalars());
+    let mut all: Vec<_> = (reader.into_tensors().unwrap().into_iter())
+        .map(|tensor| {
+            let (name, _, shape, _, bytes) = tensor.into_parts().unwrap();
+            (name, format!("{shape:?}"), bytes.to_vec())
+        })
+        .collect();
+    all.push(("scalars".into(), scalars, Vec::new()));
+    all.sort();
+    all
+}
+
+pub(crate) fn assert_same(got: &LearnerRecord, expected: &LearnerRecord, what: &str) {
+    assert_eq!(got.steps, expected.steps, "{what}: optimizer steps");
+    assert!(tensors(&got.weights) == tensors(&expected.weights), "{what}: weights");
+    assert!(tensors(&got.optimizer) == tensors(&expected.optimizer), "{what}: optimizer");
+}
