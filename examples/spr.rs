@@ -14,7 +14,7 @@ use hydralign::memory::format_bytes;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::{OneModelRecipe, Policy, Sampling};
+use hydralign::train::{Offline, OneModelRecipe, Policy, Sampling, Weighing};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -102,7 +102,8 @@ fn main() -> Result<()> {
         Ok(Policy::new(setup.policy.clone())?)
     })?;
     let recipe = OneModelRecipe {
-        method,
+        method: Weighing::Scores(method),
+        offline: Offline::default(),
         sampling: Sampling {
             prompts: setup.prompts()?,
             prompts_per_round: args.prompts_per_iteration,

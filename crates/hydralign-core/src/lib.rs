@@ -20,7 +20,7 @@ pub use episode::{Episode, Finish};
 pub use error::CoreError;
 pub use fingerprint::Fingerprint;
 pub use objective::{Loss, Objective};
-pub use observer::{Observer, Observers, Phase, Stats};
+pub use observer::{Observer, Observers, Phase, Stats, Work, WorkKind};
 pub use reading::{ActionHead, Gradient, Outputs, Reading, Request};
 pub use reward::Reward;
 pub use roles::Roles;

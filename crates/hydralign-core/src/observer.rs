@@ -1,3 +1,4 @@
+use crate::Sequence;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,10 +63,38 @@ impl Stats {
     }
 }
 
-/// Is told of phases and statistics: progress bars, metric files and memory meters are observers.
+/// What a model does with rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Samples their responses.
+    Sample,
+    /// Reads them without a gradient.
+    Read,
+    /// Learns from them.
+    Learn,
+}
+
+/// Passes of a model over rows, as a step asks for them: what tokens and operations are counted from. Roles
+/// count as models of their own, also where they share a trunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a> {
+    /// What is done.
+    pub kind: WorkKind,
+    /// The rows.
+    pub rows: &'a [Sequence],
+    /// Whether tokens of the responses are predicted or valued over the vocabulary; a scalar head does not.
+    pub predicts: bool,
+    /// How often.
+    pub passes: usize,
+}
+
+/// Is told of phases, work and statistics: progress bars, metric files and memory meters are observers.
 pub trait Observer {
     /// A phase begins; the one before has ended.
     fn phase(&mut self, _phase: Phase) {}
+
+    /// A model goes over rows, within a step.
+    fn work(&mut self, _work: &Work<'_>) {}
 
     /// A step is done.
     fn stats(&mut self, _stats: &Stats) {}
@@ -80,6 +109,10 @@ pub struct Observers<'a>(pub Vec<&'a mut dyn Observer>);
 impl Observer for Observers<'_> {
     fn phase(&mut self, phase: Phase) {
         self.0.iter_mut().for_each(|o| o.phase(phase));
+    }
+
+    fn work(&mut self, work: &Work<'_>) {
+        self.0.iter_mut().for_each(|o| o.work(work));
     }
 
     fn stats(&mut self, stats: &Stats) {

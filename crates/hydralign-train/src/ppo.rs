@@ -1,3 +1,4 @@
+use crate::work::{learnt, read, sampled};
 use crate::{Context, Recipe, Sampling, TrainError, Values};
 use burn::tensor::Device;
 use hydralign_algorithms::{AlgorithmError, Experience, Learner, Ppo, PpoConfig, PpoState};
@@ -57,6 +58,10 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         let model = learner.model();
         let episodes = self.sampling.draw(model, step - 1, &prompts, context.stop)?;
         let rollout = RolloutStats::of(&episodes);
+        let rows = sampled(&episodes, context.observer);
+        // The reference predicts; the critic does not, nor does the reward where the model has it.
+        read(&rows, true, 1, context.observer);
+        read(&rows, false, 1 + usize::from(self.reward.is_none()), context.observer);
         let experience = ppo.experience(
             learner.model(),
             episodes,
@@ -69,6 +74,8 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for PpoRecipe<'_> {
         }
         let lr = self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("ppo update {step}"));
+        learnt(&rows, true, self.ppo.epochs, context.observer);
+        learnt(&rows, false, self.ppo.epochs, context.observer);
         let report = ppo.update(learner, &experience, lr, seed, &self.device, context.observer)?;
         context.observer.phase(Phase::Report);
         *state = ppo.state();

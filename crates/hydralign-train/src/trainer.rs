@@ -1,5 +1,5 @@
 use crate::{CheckpointState, Checkpoints, Context, Recipe, TrainError, Trainable};
-use hydralign_core::{Observer, Phase, Stats};
+use hydralign_core::{Observer, Phase, Stats, Work};
 use hydralign_runs::{Steps, StopFlag};
 
 /// Takes the steps of a recipe, and keeps checkpoints of them.
@@ -125,6 +125,10 @@ impl Observer for Phases<'_> {
     fn phase(&mut self, phase: Phase) {
         self.last = Some(phase);
         self.observer.phase(phase);
+    }
+
+    fn work(&mut self, work: &Work<'_>) {
+        self.observer.work(work);
     }
 
     fn stats(&mut self, stats: &Stats) {
