@@ -1,6 +1,6 @@
 use super::Learner;
 use crate::AlgorithmError;
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::OptimizerRecord;
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Bytes, Tensor};
@@ -12,7 +12,7 @@ use hydralign_core::Differentiable;
 /// Weights that are not trained are not in it: they are those that the model is built from.
 #[derive(Clone, Debug)]
 pub struct LearnerRecord {
-    /// The weights that are trained, in burn's format.
+    /// The weights that are trained, and those that follow them, in burn's format.
     pub weights: Bytes,
     /// The optimizer's moments and counts, in burn's format; empty where none lives from step to step.
     pub optimizer: Bytes,
@@ -26,9 +26,9 @@ impl<M: Differentiable> Learner<M> {
     /// # Errors
     /// [`AlgorithmError::Record`] for what burn cannot write down.
     pub fn to_record(&self) -> Result<LearnerRecord, AlgorithmError> {
-        let trained = ParamGroup::from_ids(trained(self.model()));
+        let changing = ParamGroup::from_ids(changing(self.model()));
         Ok(LearnerRecord {
-            weights: self.model().clone().into_record_group(trained).into_bytes()?,
+            weights: self.model().clone().into_record_group(changing).into_bytes()?,
             optimizer: self.optimizer.into_bytes()?,
             steps: self.steps,
         })
@@ -43,7 +43,7 @@ impl<M: Differentiable> Learner<M> {
         let Self { model, config, .. } = self;
         let model = model.expect("the model is only away during a step");
         let weights = ModuleRecord::from_bytes(record.weights)?;
-        let (expected, found) = (trained(&model).len(), weights.len());
+        let (expected, found) = (changing(&model).len(), weights.len());
         if expected != found {
             let reason = format!("{found} trained weights, but the model has {expected}");
             return Err(AlgorithmError::Record { reason });
@@ -69,10 +69,11 @@ impl From<RecordError> for AlgorithmError {
     }
 }
 
-/// The parameters that steps change.
-fn trained<M: Module>(model: &M) -> Vec<ParamId> {
+/// The parameters that steps change, and those that follow them.
+fn changing<M: Differentiable>(model: &M) -> Vec<ParamId> {
     let mut trained = Trained::default();
     model.visit(&mut trained);
+    trained.0.extend(model.followers());
     trained.0
 }
 
