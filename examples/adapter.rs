@@ -4,6 +4,7 @@ use crate::setup::Setup;
 use anyhow::{Result, ensure};
 use hydralign::models::{ModelBank, load_adapter};
 use hydralign::prelude::*;
+use hydralign::train::Policy;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,18 @@ impl Setup {
         let lora = self.lora.clone().unwrap_or_default();
         let start = Start::joint(&self.policy);
         self.passes.carry(ModelBank::new(&placement, &start, &lora, self.seed)?)
+    }
+
+    /// The policy of methods that hold one model at a time: with an adapter, if one is trained.
+    ///
+    /// # Errors
+    /// As [`Setup::policy_bank`].
+    pub fn policy(&self) -> Result<Policy> {
+        let start = self.policy.clone();
+        Ok(match &self.lora {
+            Some(lora) => Policy::with_adapter(start, lora, self.seed)?,
+            None => Policy::new(start)?,
+        })
     }
 
     /// Whether adapters are trained and not the model's weights.

@@ -2,36 +2,49 @@
 //!
 //! ```text
 //! cargo run --release --example best_of_n
-//! cargo run --release --example best_of_n -- --n 16 --train
-//! cargo run --release --example best_of_n -- --model DIR --reward DIR --prompts FILE.jsonl --out DIR
+//! cargo run --release --example best_of_n -- --n 16 --train --iterations 4
+//! cargo run --release --example best_of_n -- --model DIR --reward DIR --prompts FILE.jsonl --train --out DIR
+//! cargo run --release --example best_of_n -- --resume DIR
 //! ```
 use anyhow::Result;
 use clap::Parser;
 use hydralign::advantage::{Selection, best_of_n_kl};
-use hydralign::algorithms::{WeightedSequence, best_of, kept, weighted_batch};
+use hydralign::algorithms::best_of;
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Steps, stop_on_ctrl_c};
+use hydralign::runs::stop_on_ctrl_c;
+use hydralign::train::{Offline, OneModelRecipe, Policy, Weighing};
 use hydralign_examples::flags;
+use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup, nothing_learnt};
+use hydralign_examples::watch::Watch;
 use serde::Serialize;
 
 /// Samples N responses and takes the best.
 #[derive(Parser, Debug, Serialize)]
 #[command(mut_arg("out", |a| a.requires("train")), mut_arg("overwrite", |a| a.requires("train")))]
+#[command(mut_arg("lora_rank", |a| a.requires("train")))]
+#[command(mut_arg("checkpoint_every", |a| a.requires("train")))]
+#[command(mut_arg("keep_checkpoints", |a| a.requires("train")))]
 struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    resume: ResumeArgs,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
     n: usize,
     /// Learn from the best of the training prompts' responses, and save the policy.
     #[arg(long)]
     train: bool,
-    /// Training prompts.
+    /// Times that the policy samples anew and learns.
+    #[arg(long, default_value_t = 1, requires = "train")]
+    iterations: usize,
+    /// Training prompts of an iteration.
     #[arg(long, default_value_t = 512, requires = "train")]
     train_prompts: usize,
     /// Learning rate.
@@ -39,72 +52,73 @@ struct Args {
     lr: f64,
 }
 
-fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
-    let given = [("--preferences", args.common.preferences.is_some())];
-    flags::unused(&given, "best_of_n, which learns from prompts")?;
-    let steps = [("--micro-batch", args.common.passes.micro_batch.is_some())];
-    flags::unused(&steps[..usize::from(!args.train)], "no --train")?;
-    flags::rate("--lr", args.lr)?;
-    flags::counts(&[("--n", args.n), ("--train-prompts", args.train_prompts)])?;
-    args.common.fill(args.train.then_some(MICRO_BATCH));
-    retain_freed_memory();
-    let setup = args.common.open("best_of_n", &stop_on_ctrl_c()?)?;
-    setup.reward()?;
-    let policy = ModelBank::frozen(setup.policy.clone());
-    if !args.train {
-        return measure(&args, &setup, &policy);
-    }
-    let prompts = setup.prompts_of(0, args.train_prompts)?;
-    let folder = setup.begin(&args)?;
-    let rows = setup.prepare(&folder, || {
-        measure(&args, &setup, &policy)?;
-        match best_responses(&setup, &policy, &prompts, args.n) {
-            Err(_) if setup.stop.is_stopped() => Ok(Vec::new()),
-            rows => Ok(rows?.1),
-        }
-    })?;
-    drop(policy);
-    let placement = Placement::policy("raft", false, false);
-    let start = Start::joint(&setup.policy);
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0)?;
-    let mut learner = Learner::new(setup.passes.carry(bank)?, &OptimizerConfig::default());
-    let ended = args.learn(&setup, &mut learner, &rows);
-    let steps = args.train_prompts.div_ceil(MINIBATCH);
-    let progress = Steps { done: learner.steps(), steps, begun: false };
-    setup.finish(folder, learner.model(), progress, ended)
-}
-
-/// Responses of an optimizer step.
-const MINIBATCH: usize = 32;
 /// Rows that are differentiated at a time, unless a flag says otherwise.
 const MICRO_BATCH: usize = 32;
 
+fn main() -> Result<()> {
+    let mut args: Args = flags::parse()?;
+    args.check()?;
+    args.common.fill(args.train.then_some(MICRO_BATCH));
+    retain_freed_memory();
+    let mut setup = args.common.open("best_of_n", &stop_on_ctrl_c()?)?;
+    args.resume.find(&mut setup.place);
+    let reward = setup.passing_reward()?;
+    if !args.train {
+        return measure(&args, &setup);
+    }
+    setup.prompts()?;
+    let folder = setup.begin(&args)?;
+    let policy = setup.prepare(&folder, || {
+        measure(&args, &setup)?;
+        setup.policy()
+    })?;
+    let recipe = OneModelRecipe {
+        method: Weighing::Choice(Selection::Best),
+        sampling: Sampling {
+            prompts_per_round: args.train_prompts,
+            samples: args.n,
+            seed: setup.seed,
+            ..Sampling::new(setup.prompts()?, setup.generation.clone())
+        },
+        offline: Offline::default(),
+        reward: &reward,
+        steps: args.iterations,
+        epochs: 1,
+        minibatch: 32,
+        micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
+        optimizer: OptimizerConfig::default(),
+        lr: Schedule::constant(args.lr),
+        execution: setup.passes.execution(),
+    };
+    let bank = |policy: Policy| ModelBank::frozen(policy.model().clone());
+    let (run, shown) = ((folder, &args.resume), ["score", "learnt", "loss"]);
+    setup.train("best_of_n", run, &recipe, (policy, bank), Watch::default(), (&shown, 1))
+}
+
 impl Args {
-    fn learn(
-        &self,
-        setup: &Setup,
-        learner: &mut Learner<ModelBank>,
-        rows: &[WeightedSequence],
-    ) -> Result<()> {
-        for part in rows.chunks(MINIBATCH) {
-            if setup.stop.is_stopped() {
-                break;
-            }
-            let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
-            learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, self.lr)?;
-        }
-        Ok(())
+    fn check(&self) -> Result<()> {
+        let given = [("--preferences", self.common.preferences.is_some())];
+        flags::unused(&given, "best_of_n, which learns from prompts")?;
+        let steps = [("--micro-batch", self.common.passes.micro_batch.is_some())];
+        flags::unused(&steps[..usize::from(!self.train)], "no --train")?;
+        flags::rate("--lr", self.lr)?;
+        self.resume.check()?;
+        flags::counts(&[
+            ("--n", self.n),
+            ("--train-prompts", self.train_prompts),
+            ("--iterations", self.iterations),
+        ])
     }
 }
 
 /// How good one sample and the best of N are on the held-out prompts.
-fn measure(args: &Args, setup: &Setup, policy: &ModelBank) -> Result<()> {
-    say!("one sample:  {}", setup.show_start(policy)?);
+fn measure(args: &Args, setup: &Setup) -> Result<()> {
+    let policy = ModelBank::frozen(setup.policy.clone());
+    say!("one sample:  {}", setup.show_start(&policy)?);
     if setup.data.held_out.is_empty() {
         return Ok(());
     }
-    let (best, _) = match best_responses(setup, policy, &setup.data.held_out, args.n) {
+    let best = match best_responses(setup, &policy, args.n) {
         Err(_) if setup.stop.is_stopped() => return Err(nothing_learnt()),
         best => best?,
     };
@@ -113,18 +127,11 @@ fn measure(args: &Args, setup: &Setup, policy: &ModelBank) -> Result<()> {
     Ok(())
 }
 
-/// The best response to each prompt, and the same as rows to learn from.
-fn best_responses(
-    setup: &Setup,
-    policy: &ModelBank,
-    prompts: &[Vec<u32>],
-    n: usize,
-) -> Result<(Vec<Episode>, Vec<WeightedSequence>)> {
-    let episodes = setup.sample(policy, prompts, n, 0)?;
+/// The best response to each held-out prompt.
+fn best_responses(setup: &Setup, policy: &ModelBank, n: usize) -> Result<Vec<Episode>> {
+    let episodes = setup.sample(policy, &setup.data.held_out, n, 0)?;
     let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
-    let scores = setup.scores(&rows)?;
-    let by_prompt: Vec<Vec<f32>> = scores.chunks(n).map(<[f32]>::to_vec).collect();
+    let scores: Vec<Vec<f32>> = setup.scores(&rows)?.chunks(n).map(<[f32]>::to_vec).collect();
     let groups: Vec<Vec<Episode>> = episodes.chunks(n).map(<[Episode]>::to_vec).collect();
-    let sequences: Vec<Vec<Sequence>> = rows.chunks(n).map(<[Sequence]>::to_vec).collect();
-    Ok((best_of(&groups, &by_prompt), kept(&sequences, &by_prompt, Selection::Best)?))
+    Ok(best_of(&groups, &scores))
 }

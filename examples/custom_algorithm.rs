@@ -8,15 +8,19 @@
 //! ```
 use anyhow::Result;
 use clap::Parser;
-use hydralign::algorithms::{Side, pair_batch, reference_logprobs, sequences_of, with_reference};
+use hydralign::algorithms::{
+    Epochs, Side, pair_batch, reference_logprobs, sequences_of, with_reference,
+};
 use hydralign::burn::tensor::activation::log_sigmoid;
 use hydralign::burn::tensor::{Tensor, TensorData};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Steps, stop_on_ctrl_c};
+use hydralign::runs::stop_on_ctrl_c;
 use hydralign_examples::flags;
+use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
+use hydralign_examples::watch::Watch;
 use serde::Serialize;
 
 /// ℓ = −log σ( β·[ρ(y_w)/|y_w| − ρ(y_l)/|y_l|] ),  ρ = log π − log π_ref
@@ -38,66 +42,58 @@ impl PairLoss for PerToken {
     }
 }
 
-fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
-    let given = [("--micro-batch", args.common.passes.micro_batch.is_some())];
-    flags::unused(&given, "custom_algorithm, whose weights are those of whole steps")?;
-    args.common.fill(None);
-    let setup = args.common.open("custom_algorithm", &stop_on_ctrl_c()?)?;
-    let pair = |(chosen, rejected): &(Sequence, Sequence)| Pair {
-        chosen: chosen.clone(),
-        rejected: rejected.clone(),
-        reference: None,
-    };
-    let pairs: Vec<Pair> = setup.pairs()?.iter().take(3200).map(pair).collect();
-    setup.reward()?;
-    let folder = setup.begin(&args)?;
-    let rows = sequences_of(&pairs);
-    let trust: Vec<f32> =
-        setup.scores(&rows)?.chunks(2).map(|s| ((s[0] - s[1]).abs() / 2.0).tanh()).collect();
-    let frozen = ModelBank::frozen(setup.policy.clone());
-    let values =
-        reference_logprobs(&frozen, Reading::Logprobs(Role::Actor), &rows, setup.passes.rows())?;
-    drop(frozen);
-    let pairs = with_reference(pairs, &values)?;
-
-    let placement = Placement::policy("custom", false, false);
-    let start = Start::joint(&setup.policy);
-    let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    say!("before: {}", setup.show_start(&bank)?);
-    let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let ended = learn(&setup, &mut learner, &pairs, &trust);
-    let (done, steps) = (learner.steps(), pairs.len().div_ceil(32));
-    setup.finish(folder, learner.model(), Steps { done, steps, begun: false }, ended)
-}
-
-fn learn(
-    setup: &Setup,
-    learner: &mut Learner<ModelBank>,
-    pairs: &[Pair],
-    trust: &[f32],
-) -> Result<()> {
-    let objective = Preference::new(PerToken { beta: 2.0 });
-    for (step, (pairs, trust)) in pairs.chunks(32).zip(trust.chunks(32)).enumerate() {
-        if setup.stop.is_stopped() {
-            break;
-        }
-        let mut batches = pair_batch(pairs, 32, &setup.device)?;
-        let weights: Vec<f32> = trust.iter().map(|t| t / trust.iter().sum::<f32>()).collect();
-        let count = weights.len();
-        batches[0].1.weights = Tensor::from_data(TensorData::new(weights, [count]), &setup.device);
-        let report = learner.step(&objective, &batches, 3e-4)?;
-        if (step + 1) % 20 == 0 {
-            say!("step {}: accuracy {:.2}", step + 1, report.get("accuracy").unwrap_or(0.0));
-        }
-    }
-    Ok(())
-}
-
 /// The flags that all recipes have.
 #[derive(Parser, Debug, Serialize)]
 struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    resume: ResumeArgs,
+}
+
+fn main() -> Result<()> {
+    let mut args: Args = flags::parse()?;
+    let given = [("--micro-batch", args.common.passes.micro_batch.is_some())];
+    flags::unused(&given, "custom_algorithm, whose weights are those of whole steps")?;
+    args.resume.check()?;
+    args.common.fill(None);
+    let mut setup = args.common.open("custom_algorithm", &stop_on_ctrl_c()?)?;
+    args.resume.find(&mut setup.place);
+    setup.pairs()?;
+    setup.reward()?;
+    let folder = setup.begin(&args)?;
+    let (pairs, trust, bank) = setup.prepare(&folder, || start(&setup))?;
+    let recipe = Supervised {
+        objective: Preference::new(PerToken { beta: 2.0 }),
+        order: Epochs { items: pairs.len(), minibatch: 32, epochs: 1, seed: setup.seed },
+        lr: Schedule::constant(3e-4),
+        batch: |_: &ModelBank, items: &[usize]| {
+            let part: Vec<Pair> = items.iter().map(|&i| pairs[i].clone()).collect();
+            let trust: Vec<f32> = items.iter().map(|&i| trust[i]).collect();
+            let weights: Vec<f32> = trust.iter().map(|t| t / trust.iter().sum::<f32>()).collect();
+            let mut batches = pair_batch(&part, part.len(), &setup.device)?;
+            let weights = TensorData::new(weights, [part.len()]);
+            batches[0].1.weights = Tensor::from_data(weights, &setup.device);
+            Ok(batches)
+        },
+    };
+    let learner = (Learner::new(bank, &OptimizerConfig::default()), Learner::into_model);
+    let (run, shown) = ((folder, &args.resume), ["preference_loss", "accuracy"]);
+    setup.train("custom", run, &recipe, learner, Watch::default(), (&shown, 20))
+}
+
+/// The pairs, how far each is trusted, and who learns.
+fn start(setup: &Setup) -> Result<(Vec<Pair>, Vec<f32>, ModelBank)> {
+    let pairs: Vec<Pair> = setup.pairs()?.iter().take(3200).cloned().map(Pair::from).collect();
+    let (rows, at_once) = (sequences_of(&pairs), setup.passes.rows());
+    let scores = setup.scores(&rows)?;
+    let trust = scores.chunks(2).map(|s| ((s[0] - s[1]).abs() / 2.0).tanh()).collect();
+    let frozen = setup.start()?;
+    let reading = Reading::Logprobs(Role::Actor);
+    let pairs = with_reference(pairs, &reference_logprobs(&frozen, reading, &rows, at_once)?)?;
+    let bank = setup.policy_bank("custom", false)?;
+    say!("before: {}", setup.show_start(&bank)?);
+    Ok((pairs, trust, bank))
 }

@@ -9,13 +9,14 @@ use crate::{base_model_dir, device};
 use anyhow::{Context, Result, bail};
 use hydralign::algorithms::{reward_scores, sampled_kl, sequences_fingerprint};
 use hydralign::core::Fingerprint;
-use hydralign::core::random::{in_rounds, sub_seed};
+use hydralign::core::random::sub_seed;
 use hydralign::data::TextTokenizer;
 use hydralign::memory::{PassTokens, forward_flops, generate_flops, train_flops};
-use hydralign::models::{ModelBank, SaveOptions, load_checkpoint, save_checkpoint};
+use hydralign::models::{ModelBank, ModelError, SaveOptions, load_checkpoint, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Ledger, StopFlag, WinRate, paired_win_rate, write_atomic};
+use hydralign::train::Sampling;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,7 @@ impl Lab {
     /// # Errors
     /// A file that cannot be read.
     pub fn sft(&self) -> Result<Checkpoint> {
-        Ok(load_checkpoint(&self.folder.join("sft"), &self.device)?)
+        Ok(self.load("sft")?)
     }
 
     /// The reward model, from its file.
@@ -144,12 +145,15 @@ impl Lab {
     /// # Errors
     /// A file that cannot be read.
     pub fn reward_model(&self) -> Result<Checkpoint> {
-        Ok(load_checkpoint(&self.folder.join("reward"), &self.device)?)
+        Ok(self.load("reward")?)
     }
 
-    /// A checkpoint of a method's own, kept between its phases.
-    pub fn scratch(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    /// A model, `sft` or `reward`, from its file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn load(&self, name: &str) -> Result<Checkpoint, ModelError> {
+        load_checkpoint(&self.folder.join(name), &self.device)
     }
 
     /// The seed of a named part.
@@ -157,14 +161,12 @@ impl Lab {
         sub_seed(self.recipe.seed, name)
     }
 
-    /// Some training prompts, with random numbers of their own: the prompts are gone through in a new
-    /// order each time round.
-    pub fn prompts(&self, round: usize, count: usize, samples: usize) -> Vec<Prompt> {
-        let all = &self.data.prompts;
-        let first = round * count;
-        let picked = in_rounds(all.len(), self.seed("prompts"), first, count);
-        let picked: Vec<Vec<u32>> = picked.into_iter().map(|i| all[i].clone()).collect();
-        sample_prompts(&picked, samples, self.seed("rollout"), (first * samples) as u64)
+    /// What a method samples: so many prompts a round, and so many responses to each.
+    pub fn sampling(&self, prompts: usize, samples: usize) -> Sampling<'_> {
+        let generation = self.recipe.generation.clone();
+        let (prompts_per_round, seed) = (prompts, self.recipe.seed);
+        let sampling = Sampling::new(&self.data.prompts, generation);
+        Sampling { prompts_per_round, samples, seed, ..sampling }
     }
 
     /// A policy's responses to prompts.
@@ -209,15 +211,15 @@ impl Lab {
         Ok(Quality { episodes, gold, reward, kl })
     }
 
-    /// Operations of sampling these episodes.
+    /// Operations of sampling the responses of these sequences.
     ///
     /// # Errors
     /// Numbers that overflow.
-    pub fn sampling_flops(&self, episodes: &[Episode]) -> Result<f64> {
-        let one = |e: &Episode| {
-            generate_flops(&self.shape, e.prompt.len() as u64, e.response.len() as u64)
+    pub fn sampling_flops(&self, sequences: &[Sequence]) -> Result<f64> {
+        let one = |s: &Sequence| {
+            generate_flops(&self.shape, s.prompt.len() as u64, s.response.len() as u64)
         };
-        episodes.iter().map(|e| Ok(one(e)? as f64)).sum()
+        sequences.iter().map(|e| Ok(one(e)? as f64)).sum()
     }
 
     /// Operations of reading these sequences once, with predictions of their responses or, for a

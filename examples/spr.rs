@@ -14,7 +14,7 @@ use hydralign::memory::format_bytes;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::{HeldOutPolicy, OneModelRecipe, Policy, Sampling};
+use hydralign::train::{HeldOutPolicy, Offline, OneModelRecipe, Policy, Sampling, Weighing};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -107,16 +107,13 @@ fn main() -> Result<()> {
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
         say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
-        let start = setup.policy.clone();
-        Ok(match &setup.lora {
-            Some(lora) => Policy::with_adapter(start, lora, setup.seed)?,
-            None => Policy::new(start)?,
-        })
+        setup.policy()
     })?;
     let prompts = args.watch.prompts(&setup, &reward, None)?;
     let evaluation = HeldOutPolicy { prompts, execution: setup.passes.execution() };
     let recipe = OneModelRecipe {
-        method,
+        method: Weighing::Scores(method),
+        offline: Offline::default(),
         sampling: Sampling {
             prompts: setup.prompts()?,
             prompts_per_round: args.prompts_per_iteration,

@@ -23,6 +23,13 @@ pub struct Watch<'a, T> {
     pub guards: Guards,
 }
 
+impl<T> Default for Watch<'_, T> {
+    /// Nothing is measured, and what goes bad ends the run.
+    fn default() -> Self {
+        Self { evaluation: None, best: None, guards: Guards::default() }
+    }
+}
+
 /// Flags of evaluation, the best checkpoint, and numbers that go bad.
 #[derive(clap::Args, Debug, Serialize)]
 pub struct WatchArgs {

@@ -52,7 +52,7 @@ pub fn run(
         beta: variant.beta,
         lr: variant.lr,
     };
-    let mut method = build(&variant.method, lab, &settings)?;
+    let mut method = build(&variant.method, lab, &settings, &mut clock)?;
     let mut run =
         Run { lab, baseline, budget, outcome: start(variant, seed, lab, baseline, budget) };
     let result = run.rounds(method.as_mut(), &mut clock);
@@ -75,7 +75,7 @@ impl Run<'_> {
     fn rounds(&mut self, method: &mut dyn Method, clock: &mut PhaseClock) -> Result<()> {
         let (mut tokens, mut flops, mut rounds) = (0, 0.0, 1);
         for round in 0..MOST_ROUNDS {
-            let done = method.round(self.lab, Turn { round, rounds }, clock)?;
+            let done = method.round(Turn { round, rounds }, clock)?;
             clock.stop();
             self.lab.check_stopped()?;
             tokens += done.sampled_tokens;
@@ -118,7 +118,7 @@ impl Run<'_> {
         clock: &mut PhaseClock,
     ) -> Result<()> {
         let seconds = clock.totals().iter().map(|t| t.wall.as_secs_f64()).sum();
-        let episodes = method.respond(self.lab, &self.lab.held_out())?;
+        let episodes = method.respond(&self.lab.held_out())?;
         let mut quality = self.lab.quality(episodes)?;
         quality.kl = method.known_kl(&quality.episodes).unwrap_or(quality.kl);
         let mut point = point(&quality, self.baseline);

@@ -1,17 +1,12 @@
-use super::reweight::parse_temperature;
-use super::{
-    BestOfN, Control, ControlledMethod, GroupMethod, IlqlMethod, KtoMethod, Method, OnlineDpo,
-    PairMethod, PpoMethod, ReweightMethod, Rule, SftMethod, SpinMethod,
-};
+use super::{Method, decoding, on_policy, one_model, supervised};
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail};
 use hydralign::advantage::{KlControl, Normaliser, Selection};
 use hydralign::algorithms::{
-    Cpo, CriticFreeConfig, Dpo, Hinge, Ilql, Ipo, Kto, Linex, Orpo, PairLoss, Reweighting, SimPo,
-    SuperHf, Surrogate, Temperature,
+    Cpo, Hinge, Ilql, Ipo, Kto, Linex, Orpo, SimPo, SuperHf, Surrogate, Temperature,
 };
 use hydralign::prelude::*;
-use hydralign::runs::Schedule;
+use hydralign::train::Weighing;
 
 /// What all methods of a comparison share.
 #[derive(Clone, Copy, Debug)]
@@ -71,77 +66,72 @@ pub fn known() -> &'static [(&'static str, &'static str)] {
     ]
 }
 
-/// A method by its name, at the start of a run.
+/// A method by its name, at the start of a run; the observer is told of what it reads before.
 ///
 /// # Errors
 /// An unknown name; models that cannot be loaded.
-pub fn build(name: &str, lab: &Lab, settings: &Settings) -> Result<Box<dyn Method>> {
-    if let Some(method) = group_method(name, lab, settings)? {
-        return Ok(Box::new(method));
+pub fn build<'a>(
+    name: &str,
+    lab: &'a Lab,
+    settings: &Settings,
+    observer: &mut dyn Observer,
+) -> Result<Box<dyn Method + 'a>> {
+    let Settings { prompts, samples, beta, flops, .. } = *settings;
+    let (groups, episodes) = ((prompts, samples), prompts * samples);
+    let lr = Schedule::linear(settings.lr.unwrap_or(3e-4));
+    let dpo = Dpo { beta: beta.unwrap_or(0.1), ..Dpo::default() };
+    if let Some(config) = critic_free(name, lab, beta) {
+        // The greedy baseline takes one response per prompt.
+        let shape = if name == "remax" { (episodes, 1) } else { groups };
+        return on_policy::critic_free(lab, config, shape, lr);
     }
-    if let Some(method) = reweighting(name, lab, settings)? {
-        return Ok(Box::new(method));
+    if let Some(weigh) = weighing(name) {
+        // Each token is tilted in spr_token, so the same β goes further than on whole responses.
+        let own = match name {
+            "spr_token" => 2.0,
+            "superhf" => 0.3,
+            _ => 0.5,
+        };
+        let weigh = (weigh, beta.unwrap_or(own));
+        // Few rounds of many samples, as SPR is described: small ones feed on themselves.
+        let shape = (2 * prompts, 2 * samples);
+        let offline = if name == "spr_offline" { prompts } else { 0 };
+        return one_model::reweighting(lab, weigh, shape, offline, lr);
     }
     if let Some((loss, nll_weight)) = pair_loss(name, settings) {
-        let lr = schedule(settings, 3e-4);
-        let steps = (PAIRS, STEPS);
-        let flops = settings.flops;
-        return Ok(Box::new(PairMethod::new(lab, loss, nll_weight, steps, lr, flops)?));
+        let objective = Preference { loss, nll_weight, live: false };
+        return supervised::pairs(lab, objective, lr, flops, observer);
     }
-    let Settings { prompts, samples, beta, .. } = *settings;
-    Ok(match name {
+    match name {
         "ppo" => {
             let kl = KlControl::Fixed { coef: beta.unwrap_or(0.1) };
             let config = PpoConfig { kl, ..lab.recipe.ppo.ppo.clone() };
-            Box::new(PpoMethod::new(lab, config, prompts * samples, schedule(settings, 3e-4))?)
+            on_policy::ppo(lab, config, episodes, lr)
         }
-        "sft" => Box::new(SftMethod::new(lab, (2 * PAIRS, STEPS), schedule(settings, 3e-4))?),
+        "sft" => supervised::sft(lab, lr),
         "kto" => {
             let kto = Kto { beta: beta.unwrap_or(0.1), ..Kto::default() };
-            Box::new(KtoMethod::new(lab, kto, (2 * PAIRS, STEPS), schedule(settings, 3e-4))?)
+            supervised::kto(lab, kto, lr)
         }
-        "online_dpo" => {
-            let dpo = Dpo { beta: beta.unwrap_or(0.1), ..Dpo::default() };
-            let lr = schedule(settings, 3e-4);
-            Box::new(OnlineDpo::new(lab, dpo, (prompts, samples), 2, lr)?)
-        }
-        "ilql" => {
-            let (weight, steps) = (beta.unwrap_or(2.0), (2 * PAIRS, STEPS));
-            let lr = schedule(settings, 3e-4);
-            Box::new(IlqlMethod::new(lab, Ilql::default(), weight, steps, lr)?)
-        }
-        "cd" | "cd_blocks" => {
-            let control = match name {
-                "cd" => Control::Tokens { weight: beta.unwrap_or(2.0) },
-                _ => Control::Blocks { continuations: 4, length: 8 },
-            };
-            let lr = schedule(settings, 3e-4);
-            Box::new(ControlledMethod::new(lab, control, prompts * samples, lr)?)
-        }
-        "spin" => {
-            let dpo = Dpo { beta: beta.unwrap_or(0.1), ..Dpo::default() };
-            let count = prompts * samples;
-            Box::new(SpinMethod::new(lab, dpo, count, 2, schedule(settings, 3e-4))?)
-        }
+        "online_dpo" => on_policy::online_dpo(lab, dpo, groups, lr),
+        "spin" => one_model::spin(lab, dpo, episodes, lr),
+        "ilql" => supervised::ilql(lab, Ilql::default(), beta.unwrap_or(2.0), lr),
+        "cd" => decoding::by_tokens(lab, beta.unwrap_or(2.0), episodes, lr),
+        "cd_blocks" => decoding::by_blocks(lab, episodes, lr),
         _ => match name.strip_prefix("best_of_").map(str::parse) {
-            Some(n) => Box::new(BestOfN { n: n.with_context(|| format!("method `{name}`"))? }),
+            Some(n) => {
+                let n = n.with_context(|| format!("method `{name}`"))?;
+                Ok(Box::new(decoding::BestOfN { lab, n }))
+            }
             None => bail!(
                 "unknown method `{name}` (known: {})",
                 known().iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ")
             ),
         },
-    })
+    }
 }
 
-/// Pairs of an optimizer step, and steps of a round, of the methods that learn from data.
-const PAIRS: usize = 32;
-const STEPS: usize = 4;
-
-fn schedule(settings: &Settings, peak: f64) -> Schedule {
-    Schedule::linear(settings.lr.unwrap_or(peak))
-}
-
-fn group_method(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<GroupMethod>> {
+fn critic_free(name: &str, lab: &Lab, beta: Option<f64>) -> Option<CriticFreeConfig> {
     let length = lab.recipe.generation.max_new_tokens;
     let config = match name {
         "grpo" => CriticFreeConfig::grpo(),
@@ -152,58 +142,58 @@ fn group_method(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<Gro
         "reinforce_pp" => CriticFreeConfig::reinforce_pp(false),
         "reinforce_pp_baseline" => CriticFreeConfig::reinforce_pp(true),
         "remax" => CriticFreeConfig::remax(),
-        _ => return Ok(None),
+        _ => return None,
     };
     // Without a ratio only the first step on a rollout is on the policy's own samples.
     let minibatches = if config.surrogate == Surrogate::Reinforce { 1 } else { 2 };
-    let mut config = CriticFreeConfig {
-        micro_batch: lab.recipe.ppo.ppo.micro_batch,
-        score_batch: lab.recipe.ppo.ppo.score_batch,
-        minibatches,
-        ..config
-    };
+    let PpoConfig { micro_batch, score_batch, .. } = lab.recipe.ppo.ppo;
+    let mut config = CriticFreeConfig { micro_batch, score_batch, minibatches, ..config };
     // One β for all methods that have a KL term, rather than each paper's own.
-    let beta = settings.beta.unwrap_or(0.1);
+    let own = beta.unwrap_or(0.1);
     if config.kl_reward > 0.0 {
-        config.kl_reward = beta;
-    } else if config.kl_loss.coef > 0.0 || settings.beta.is_some() {
-        config.kl_loss.coef = beta;
+        config.kl_reward = own;
+    } else if config.kl_loss.coef > 0.0 || beta.is_some() {
+        config.kl_loss.coef = own;
     }
-    // The greedy baseline takes one response per prompt.
-    let shape = match name {
-        "remax" => (settings.prompts * settings.samples, 1),
-        _ => (settings.prompts, settings.samples),
-    };
-    let lr = schedule(settings, 3e-4);
-    Ok(Some(GroupMethod::new(lab, config, shape, lr)?))
+    Some(config)
 }
 
-fn reweighting(name: &str, lab: &Lab, settings: &Settings) -> Result<Option<ReweightMethod>> {
-    let beta = settings.beta.unwrap_or(0.5);
-    let fixed = Temperature::Fixed { beta };
-    let spr = Reweighting::spr(fixed);
-    let with = |normaliser| Rule::Weights(Reweighting { normaliser, ..spr });
-    let rule = match name {
-        "spr" | "spr_offline" => Rule::Weights(spr),
-        "spr_ess" => Rule::Weights(Reweighting::spr(parse_temperature("ess=0.5")?)),
-        "spr_loo" => with(Normaliser::LeaveOneOut),
-        "spr_max" => with(Normaliser::Max),
-        "spr_learned" => Rule::LearnedValue(spr, Linex { temperature: beta, ..Linex::default() }),
-        // Each token is tilted, so the same β goes further than on whole responses.
-        "spr_token" => Rule::Tokens { temperature: settings.beta.unwrap_or(2.0) },
-        "awr" => Rule::Weights(Reweighting::awr(fixed)),
-        "rwr" => Rule::Weights(Reweighting::rwr(fixed)),
-        "raft" => Rule::Choice(Selection::Best),
-        "rest" => Rule::Choice(Selection::Quantile { quantile: 0.9 }),
-        "superhf" => Rule::SuperHf(SuperHf { kl_coef: settings.beta.unwrap_or(0.3) }),
-        _ => return Ok(None),
-    };
-    // Few rounds of many samples, as SPR is described: small ones feed on themselves.
-    let shape = (2 * settings.prompts, 2 * settings.samples);
-    let lr = schedule(settings, 3e-4);
-    let method = ReweightMethod::new(lab, name, rule, shape, (2, PAIRS), lr)?;
-    let pairs = if name == "spr_offline" { settings.prompts } else { 0 };
-    Ok(Some(method.with_offline(pairs)))
+/// Optimizer steps of a value model in each round.
+const VALUE_STEPS: usize = 2;
+
+/// The weighing of that name, as a function of β and the reference.
+fn weighing(name: &str) -> Option<one_model::Weigh> {
+    const fn spr(beta: f64) -> Temperature {
+        Temperature::Fixed { beta }
+    }
+    const fn with(beta: f64, normaliser: Normaliser) -> Weighing<'static> {
+        let (temperature, clip) = (spr(beta), Some(20.0));
+        Weighing::Scores(Reweighting { temperature, normaliser, clip, standardise: false })
+    }
+    Some(match name {
+        "spr" | "spr_offline" => |beta, _| Weighing::Scores(Reweighting::spr(spr(beta))),
+        "spr_ess" => {
+            |_, _| Weighing::Scores(Reweighting::spr(Temperature::TargetEss { share: 0.5 }))
+        }
+        "spr_loo" => |beta, _| with(beta, Normaliser::LeaveOneOut),
+        "spr_max" => |beta, _| with(beta, Normaliser::Max),
+        "spr_learned" => |beta, _| Weighing::LearnedValue {
+            rule: Reweighting::spr(spr(beta)),
+            linex: Linex { temperature: beta, ..Linex::default() },
+            steps: VALUE_STEPS,
+        },
+        "spr_token" => {
+            |temperature, _| Weighing::Tokens { temperature, clip: Some(20.0), steps: VALUE_STEPS }
+        }
+        "awr" => |beta, _| Weighing::Scores(Reweighting::awr(spr(beta))),
+        "rwr" => |beta, _| Weighing::Scores(Reweighting::rwr(spr(beta))),
+        "raft" => |_, _| Weighing::Choice(Selection::Best),
+        "rest" => |_, _| Weighing::Rising { quantile: 0.9 },
+        "superhf" => {
+            |kl_coef, reference| Weighing::Tied { objective: SuperHf { kl_coef }, reference }
+        }
+        _ => return None,
+    })
 }
 
 /// The loss of pairs of that name, and the weight of the likelihood beside it.

@@ -46,12 +46,13 @@ pub use preference::{
 };
 pub use readout::Readout;
 pub use reweight::{
-    Linex, LinexBatch, Reweighted, Reweighting, SuperHf, SuperHfBatch, Temperature,
-    WeightedSequence, best_of, kept, linex_batch, superhf_batch, token_weights, weighted_batch,
+    Linex, LinexBatch, Reweighted, Reweighting, SuperHf, SuperHfBatch, Temperature, ValueFit,
+    WeightedSequence, best_of, kept, linex_batch, prompt_of, superhf_batch, token_weights,
+    weigh_tokens, weighted_batch,
 };
 pub use rollout_readings::scores_of;
 pub use rows::Rows;
-pub use supervised::{ComparedEpochs, Epochs, Order};
+pub use supervised::{ComparedEpochs, Cycles, Epochs, Order};
 pub use updates::UpdateReport;
 pub use value::{
     Ilql, IlqlBatch, IlqlRow, PrefixBatch, PrefixRegression, ilql_batch, prefix_batch,

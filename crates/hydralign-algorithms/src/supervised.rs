@@ -1,6 +1,6 @@
 use crate::AlgorithmError;
 use crate::settings::check;
-use hydralign_core::random::permutation;
+use hydralign_core::random::{in_rounds, permutation};
 
 /// Which items each minibatch of a run holds: a function of its number alone, so that a run can go on anywhere.
 pub trait Order {
@@ -92,9 +92,47 @@ impl Order for ComparedEpochs {
     }
 }
 
+/// Minibatches of one size for a number of steps: the items are gone through in a new order each time round,
+/// and a minibatch may begin in one round and end in the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Cycles {
+    /// Items that there are.
+    pub items: usize,
+    /// Items per minibatch.
+    pub minibatch: usize,
+    /// Number of minibatches.
+    pub steps: usize,
+    /// Seed of the orders.
+    pub seed: u64,
+}
+
+impl Order for Cycles {
+    fn steps(&self) -> usize {
+        if self.items.min(self.minibatch) == 0 { 0 } else { self.steps }
+    }
+
+    fn minibatch(&self, index: usize) -> Vec<usize> {
+        in_rounds(self.items, self.seed, index * self.minibatch, self.minibatch)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cycles_hold_every_item_once_a_round_in_equal_minibatches() {
+        let cycles = Cycles { items: 7, minibatch: 3, steps: 14, seed: 4 };
+        let all: Vec<Vec<usize>> = cycles.minibatches().collect();
+        assert!(all.len() == 14 && all.iter().all(|part| part.len() == 3));
+        for round in all.concat().chunks(7) {
+            let mut round = round.to_vec();
+            round.sort_unstable();
+            assert_eq!(round, [0, 1, 2, 3, 4, 5, 6]);
+        }
+        assert_eq!(Cycles { items: 0, ..cycles }.steps(), 0);
+        assert_eq!(Cycles { minibatch: 0, ..cycles }.steps(), 0);
+    }
 
     /// Nothing is skipped and no minibatch is alone.
     #[test]

@@ -1,5 +1,5 @@
 use crate::{CoreError, Outputs, Request, Roles, TokenBatch};
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
@@ -26,6 +26,12 @@ pub trait Differentiable: Roles + Module {
         loss: impl FnOnce(&Outputs) -> Result<Tensor<1>, E>,
     ) -> Result<GradientsParams, E> {
         differentiate_at_once(self, requests, batch, loss)
+    }
+
+    /// Weights that change without a gradient, such as copies that follow others: what is written down of a run
+    /// holds them beside the trained ones.
+    fn followers(&self) -> Vec<ParamId> {
+        Vec::new()
     }
 }
 

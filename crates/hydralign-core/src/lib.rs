@@ -20,7 +20,7 @@ pub use episode::{Episode, Finish};
 pub use error::CoreError;
 pub use fingerprint::Fingerprint;
 pub use objective::{Loss, Objective};
-pub use observer::{Observer, Phase, PhaseFn, Stats, StatsFn, phase_fn, stats_fn};
+pub use observer::{Observer, Phase, PhaseFn, Stats, StatsFn, Work, WorkKind, phase_fn, stats_fn};
 pub use reading::{ActionHead, Gradient, Outputs, Reading, Request};
 pub use reward::{EpisodeFn, IntoScore, Reward, episode_fn};
 pub use roles::Roles;

@@ -28,3 +28,15 @@ pub trait Objective {
     /// [`CoreError::MissingReading`] if the outputs lack a reading.
     fn loss(&self, outputs: &Outputs, batch: &Self::Batch) -> Result<Loss, CoreError>;
 }
+
+impl<O: Objective + ?Sized> Objective for &O {
+    type Batch = O::Batch;
+
+    fn reads(&self) -> Vec<Request> {
+        (**self).reads()
+    }
+
+    fn loss(&self, outputs: &Outputs, batch: &O::Batch) -> Result<Loss, CoreError> {
+        (**self).loss(outputs, batch)
+    }
+}

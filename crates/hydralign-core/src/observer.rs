@@ -1,3 +1,4 @@
+use crate::Sequence;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,13 +63,41 @@ impl Stats {
     }
 }
 
-/// Is told of phases and statistics: progress bars, metric files and memory meters are observers.
+/// What a model does with rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Samples their responses.
+    Sample,
+    /// Reads them without a gradient.
+    Read,
+    /// Learns from them.
+    Learn,
+}
+
+/// Passes of a model over rows, as a step asks for them: what tokens and operations are counted from. Roles
+/// count as models of their own, also where they share a trunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a> {
+    /// What is done.
+    pub kind: WorkKind,
+    /// The rows.
+    pub rows: &'a [Sequence],
+    /// Whether tokens of the responses are predicted or valued over the vocabulary; a scalar head does not.
+    pub predicts: bool,
+    /// How often.
+    pub passes: usize,
+}
+
+/// Is told of phases, work and statistics: progress bars, metric files and memory meters are observers.
 ///
 /// Tuples, lists and options of observers are observers, as are references and boxes; [`stats_fn`] and [`phase_fn`]
 /// make one of a closure, and `()` listens to nothing.
 pub trait Observer {
     /// A phase begins; the one before has ended.
     fn phase(&mut self, _phase: Phase) {}
+
+    /// A model goes over rows, within a step.
+    fn work(&mut self, _work: &Work<'_>) {}
 
     /// A step is done.
     fn stats(&mut self, _stats: &Stats) {}
@@ -81,6 +110,10 @@ impl<T: Observer + ?Sized> Observer for &mut T {
         (**self).phase(phase);
     }
 
+    fn work(&mut self, work: &Work<'_>) {
+        (**self).work(work);
+    }
+
     fn stats(&mut self, stats: &Stats) {
         (**self).stats(stats);
     }
@@ -89,6 +122,10 @@ impl<T: Observer + ?Sized> Observer for &mut T {
 impl<T: Observer + ?Sized> Observer for Box<T> {
     fn phase(&mut self, phase: Phase) {
         (**self).phase(phase);
+    }
+
+    fn work(&mut self, work: &Work<'_>) {
+        (**self).work(work);
     }
 
     fn stats(&mut self, stats: &Stats) {
@@ -102,6 +139,10 @@ impl<T: Observer> Observer for Option<T> {
         self.iter_mut().for_each(|o| o.phase(phase));
     }
 
+    fn work(&mut self, work: &Work<'_>) {
+        self.iter_mut().for_each(|o| o.work(work));
+    }
+
     fn stats(&mut self, stats: &Stats) {
         self.iter_mut().for_each(|o| o.stats(stats));
     }
@@ -111,6 +152,10 @@ impl<T: Observer> Observer for Option<T> {
 impl<T: Observer> Observer for Vec<T> {
     fn phase(&mut self, phase: Phase) {
         self.iter_mut().for_each(|o| o.phase(phase));
+    }
+
+    fn work(&mut self, work: &Work<'_>) {
+        self.iter_mut().for_each(|o| o.work(work));
     }
 
     fn stats(&mut self, stats: &Stats) {
@@ -124,6 +169,10 @@ macro_rules! observers_in_tuples {
         impl<$($name: Observer),+> Observer for ($($name,)+) {
             fn phase(&mut self, phase: Phase) {
                 $(self.$index.phase(phase);)+
+            }
+
+            fn work(&mut self, work: &Work<'_>) {
+                $(self.$index.work(work);)+
             }
 
             fn stats(&mut self, stats: &Stats) {

@@ -1,7 +1,7 @@
 use crate::init::uniform;
 use crate::linear::Linear;
 use crate::weights::{duplicate, parameter, weight};
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use hydralign_core::random::sub_seed;
@@ -81,6 +81,12 @@ impl ActionHeads {
             Some(second) => first.min_pair(second.target.forward(hidden, Gradient::Off)),
             None => first,
         }
+    }
+
+    /// The weights of the copies.
+    pub(crate) fn followers(&self) -> Vec<ParamId> {
+        let heads = [Some(&self.first), self.second.as_ref()];
+        heads.into_iter().flatten().flat_map(|head| list_param_ids(&head.target)).collect()
     }
 
     /// target ← α·trained + (1 − α)·target.

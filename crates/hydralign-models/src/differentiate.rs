@@ -1,7 +1,7 @@
 //! Gradients of a loss over readings, with the vocabulary or the blocks taken in pieces.
 
 use crate::cut::Way;
-use crate::{ModelBank, ValueHead};
+use crate::{ActionHeads, ModelBank, ValueHead};
 use burn::module::ParamId;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
@@ -11,6 +11,10 @@ use hydralign_core::{
 use hydralign_placement::Execution;
 
 impl<V: ValueHead> Differentiable for ModelBank<V> {
+    fn followers(&self) -> Vec<ParamId> {
+        self.action_heads.as_ref().map_or_else(Vec::new, ActionHeads::followers)
+    }
+
     /// The gradient, carried out as [`ModelBank::with_execution`] says.
     ///
     /// In pieces, the loss sees readings of states that are cut off from what lies below them;

@@ -1,3 +1,4 @@
+use crate::work::{learnt, read, sampled};
 use crate::{Context, Recipe, Sampling, Stateless, TrainError, Values};
 use burn::tensor::Device;
 use hydralign_algorithms::{
@@ -5,7 +6,7 @@ use hydralign_algorithms::{
     Learner, ReturnBaseline, scores_of,
 };
 use hydralign_core::random::sub_seed;
-use hydralign_core::{Decoder, Differentiable, Episode, Phase, Reward, episode_fn};
+use hydralign_core::{Decoder, Differentiable, Episode, Phase, Reward, Sequence, episode_fn};
 use hydralign_runs::Schedule;
 
 /// Policy gradients without a critic: sample groups, score, compare, update.
@@ -72,7 +73,13 @@ impl<M: Differentiable + Decoder> Recipe<Learner<M>> for CriticFreeRecipe<'_> {
             return Err(TrainError::Stopped);
         }
         let lr = context.lr_scale * self.lr.lr(step, self.steps);
-        let seed = sub_seed(self.sampling.seed, &format!("update {step}"));
+        let seed = sub_seed(self.sampling.seed, &format!("update {}", step - 1));
+        let rows: Vec<Sequence> =
+            experience.samples.iter().map(|s| Sequence::from(&s.episode)).collect();
+        if self.method.needs_reference() {
+            read(&rows, true, 1, context.observer);
+        }
+        learnt(&rows, true, self.method.epochs, context.observer);
         let method = CriticFree::new(self.method.clone())?;
         let report =
             method.update(learner, &experience, lr, seed, &self.device, context.observer)?;
@@ -100,14 +107,15 @@ impl CriticFreeRecipe<'_> {
         &self,
         step: usize,
         model: &M,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<Groups, TrainError> {
         let Sampling { prompts_per_round: count, samples, .. } = self.sampling;
-        let draw = |round: usize, wanted: usize| -> Result<Groups, TrainError> {
+        let mut draw = |round: usize, wanted: usize| -> Result<Groups, TrainError> {
             let number = (step - 1) * self.sampling_rounds + round;
             let mut prompts = self.sampling.prompts_of(number);
             prompts.truncate(wanted);
             let episodes = self.draw(model, number, &prompts, context)?;
+            sampled(&episodes, context.observer);
             let groups = episodes.chunks(samples).map(<[Episode]>::to_vec).collect();
             Ok(Groups { drawn: prompts.len(), prompts, groups, scores: None })
         };
@@ -140,7 +148,9 @@ impl CriticFreeRecipe<'_> {
     ) -> Result<GroupExperience, TrainError> {
         let greedy = match self.method.credit {
             CreditRule::ReturnToGo { baseline: ReturnBaseline::Greedy, .. } => {
-                Some(self.sampling.greedy(model, &found.prompts, context.stop)?)
+                let greedy = self.sampling.greedy(model, &found.prompts, context.stop)?;
+                sampled(&greedy, context.observer);
+                Some(greedy)
             }
             _ => None,
         };

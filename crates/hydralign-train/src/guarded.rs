@@ -2,7 +2,7 @@ use crate::checkpoint::{from_table, to_table};
 use crate::guard::Verdict;
 use crate::trainer::Run;
 use crate::{Context, Recipe, TrainError, Trainable, Trainer, Values};
-use hydralign_core::{Observer, Phase, Stats};
+use hydralign_core::{Observer, Phase, Stats, Work};
 
 /// What a step came to.
 pub(crate) struct Taken {
@@ -148,6 +148,10 @@ impl Observer for Phases<'_> {
     fn phase(&mut self, phase: Phase) {
         self.last = Some(phase);
         self.observer.phase(phase);
+    }
+
+    fn work(&mut self, work: &Work<'_>) {
+        self.observer.work(work);
     }
 
     fn stats(&mut self, stats: &Stats) {

@@ -1,25 +1,31 @@
-use crate::{Context, Recipe, Sampling, Stateless, TrainError, Trainable, Values};
-use burn::module::Module;
-use burn::store::ModuleRecord;
-use burn::tensor::Bytes;
+use crate::means::Means;
+use crate::weighing::{Scored, Turn};
+use crate::work::{learnt, read, sampled};
+use crate::{Context, Load, Policy, Recipe, Sampling, Stateless, TrainError, Values, Weighing};
+use burn::tensor::Device;
 use hydralign_algorithms::{
-    AlgorithmError, Epochs, Learner, LearnerRecord, Nll, OptimizerConfig, Order, Reweighting,
-    WeightedSequence, scores_of, weighted_batch,
+    AlgorithmError, Epochs, Learner, Nll, OptimizerConfig, Order, Readout, WeightedSequence,
+    scores_of, superhf_batch, weighted_batch,
 };
 use hydralign_core::random::sub_seed;
-use hydralign_core::{Episode, Phase, Reward, Role, Sequence};
-use hydralign_models::{Checkpoint, ModelBank, ModelError, Start};
-use hydralign_placement::{Execution, LoraShape, Placement};
+use hydralign_core::{
+    Episode, Finish, Objective, Observer, Phase, Reading, Reward, Role, Sequence, TokenBatch,
+};
+use hydralign_models::{ModelBank, ModelError};
+use hydralign_placement::Execution;
 use hydralign_runs::Schedule;
 
 /// A policy that learns its own weighted responses, one model at a time: it samples, a reward scores, the
-/// responses are weighed, and a learner that lives for this iteration makes the next policy (SPR, AWR, RWR).
+/// responses are weighed, and a learner that lives for this iteration makes the next policy (SPR, AWR, RWR,
+/// RAFT, ReST, SuperHF).
 #[derive(Clone)]
 pub struct OneModelRecipe<'a> {
     /// How scores become weights.
-    pub method: Reweighting,
+    pub method: Weighing<'a>,
     /// What responses are drawn to, and how.
     pub sampling: Sampling<'a>,
+    /// Responses of a data set that are scored and learnt beside the policy's own.
+    pub offline: Offline<'a>,
     /// The score of an episode. What it holds may be built when it is asked and dropped when it has answered.
     pub reward: &'a dyn Reward,
     /// Iterations.
@@ -38,89 +44,21 @@ pub struct OneModelRecipe<'a> {
     pub execution: Execution,
 }
 
-/// A policy between two iterations.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    model: Checkpoint,
-    steps: usize,
+/// Responses of a data set, mixed into the iterations in their order, again and again. A reward sees them without
+/// log-probabilities.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offline<'a> {
+    /// Responses to one prompt each.
+    pub groups: &'a [Vec<Sequence>],
+    /// Groups of an iteration.
+    pub per_round: usize,
 }
 
-impl Policy {
-    /// The policy that a run starts from. Of one with an adapter the adapter is trained, of one without all
-    /// weights.
-    ///
-    /// # Errors
-    /// [`ModelError`] for an adapter that is not of this model.
-    pub fn new(model: Checkpoint) -> Result<Self, TrainError> {
-        // Refused here as it would be where the first learner is built.
-        learner_bank(&model)?;
-        Ok(Self { model, steps: 0 })
+impl Offline<'_> {
+    fn of(&self, round: usize) -> Vec<Vec<Sequence>> {
+        let first = round * self.per_round % self.groups.len().max(1);
+        self.groups.iter().cycle().skip(first).take(self.per_round).cloned().collect()
     }
-
-    /// The same with a fresh adapter, which changes nothing until it is trained.
-    ///
-    /// # Errors
-    /// [`ModelError`] for a checkpoint that has an adapter.
-    pub fn with_adapter(
-        model: Checkpoint,
-        lora: &LoraShape,
-        seed: u64,
-    ) -> Result<Self, TrainError> {
-        let placement = placement().with_adapter(ADAPTER);
-        let bank = ModelBank::new(&placement, &Start::joint(&model), lora, seed)?;
-        let adapter = bank.checkpoint(Role::Actor)?.adapter;
-        Self::new(Checkpoint { adapter, ..model })
-    }
-
-    /// The model.
-    pub fn model(&self) -> &Checkpoint {
-        &self.model
-    }
-}
-
-impl Trainable for Policy {
-    fn steps(&self) -> usize {
-        self.steps
-    }
-
-    fn to_record(&self) -> Result<LearnerRecord, TrainError> {
-        let record = match &self.model.adapter {
-            Some(adapter) => adapter.clone().into_record(),
-            None => self.model.trunk.clone().into_record(),
-        };
-        let weights = record.into_bytes().map_err(AlgorithmError::from)?;
-        let optimizer = Bytes::from_bytes_vec(Vec::new());
-        let optimizer_name = "none".to_owned();
-        Ok(LearnerRecord { weights, optimizer, optimizer_name, steps: self.steps })
-    }
-
-    fn with_record(self, record: LearnerRecord) -> Result<Self, TrainError> {
-        let weights = ModuleRecord::from_bytes(record.weights).map_err(AlgorithmError::from)?;
-        let Checkpoint { trunk, adapter, reward_head } = self.model;
-        let (trunk, adapter) = match adapter {
-            Some(adapter) => (Ok(trunk), Some(adapter.try_load_record(weights)).transpose()),
-            None => (trunk.try_load_record(weights), Ok(None)),
-        };
-        let trunk = trunk.map_err(AlgorithmError::from)?;
-        let adapter = adapter.map_err(AlgorithmError::from)?;
-        Ok(Self { model: Checkpoint { trunk, adapter, reward_head }, steps: record.steps })
-    }
-}
-
-/// Name of the adapter that is trained, if one is.
-const ADAPTER: &str = "policy";
-
-fn placement() -> Placement {
-    Placement::policy("policy", false, false)
-}
-
-/// What learns from a policy on.
-fn learner_bank(model: &Checkpoint) -> Result<ModelBank, ModelError> {
-    let placement = match model.adapter {
-        Some(_) => placement().with_adapter(ADAPTER).starting_from_adapter(false)?,
-        None => placement(),
-    };
-    ModelBank::new(&placement, &Start::joint(model), &LoraShape::default(), 0)
 }
 
 impl Recipe<Policy> for OneModelRecipe<'_> {
@@ -150,68 +88,126 @@ impl Recipe<Policy> for OneModelRecipe<'_> {
         _: &mut Stateless,
         context: &mut Context<'_>,
     ) -> Result<Values, TrainError> {
-        context.observer.phase(Phase::Generate);
-        let prompts = self.sampling.prompts_of(step - 1);
-        let bank = ModelBank::frozen(policy.model.clone()).with_execution(self.execution)?;
-        let reward = Some(self.reward);
-        let episodes = self.sampling.draw_for(&bank, step - 1, &prompts, reward, context.stop)?;
-        drop(bank);
-        context.observer.phase(Phase::Score);
-        let scores = scores_of(self.reward, &episodes)?;
-        let samples = self.sampling.samples;
-        let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
-        drop::<Vec<Episode>>(episodes);
-        let groups: Vec<Vec<Sequence>> = rows.chunks(samples).map(<[_]>::to_vec).collect();
-        let by_group: Vec<Vec<f32>> = scores.chunks(samples).map(<[_]>::to_vec).collect();
-        context.observer.phase(Phase::Credit);
-        let weighted = self.method.weigh(&groups, &by_group, None)?;
+        let (scored, score) = self.scored(step - 1, policy, context)?;
         if context.stop.is_stopped() {
             return Err(TrainError::Stopped);
         }
-        context.observer.phase(Phase::Update);
+        let observer = &mut *context.observer;
+        observer.phase(Phase::Credit);
         let lr = context.lr_scale * self.lr.lr(step, self.steps);
-        let loss = self.learn(step, policy, &weighted.rows, lr)?;
-        context.observer.phase(Phase::Report);
-        let score = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / scores.len() as f64;
-        let values = [
-            ("score", score),
-            ("beta", weighted.temperature),
-            ("ess", weighted.ess),
-            ("clipped", weighted.clipped),
-            ("mean_weight", weighted.mean_weight),
-            ("loss", loss),
-            ("lr", lr),
-        ];
-        Ok(values.map(|(name, value)| (name.to_owned(), value)).into())
+        let turn = Turn {
+            step,
+            steps: self.steps,
+            lr,
+            micro_batch: self.micro_batch,
+            optimizer: &self.optimizer,
+            device: policy.model().trunk.device(),
+        };
+        let (rows, weights) = self.method.weigh(policy, &scored, &turn, observer)?;
+        drop(scored);
+        let learnt = match self.method {
+            Weighing::Tied { objective, reference } => {
+                let tied = self.referred(rows, reference, observer)?;
+                let batch = |items: &[usize], device: &Device| {
+                    let part: Vec<_> = items.iter().map(|&i| tied[i].clone()).collect();
+                    superhf_batch(&part, self.micro_batch, device)
+                };
+                let rows = tied.iter().map(|(row, _)| row);
+                self.learn(policy, (step, lr), rows, &objective, batch, observer)?
+            }
+            _ => {
+                let batch = |items: &[usize], device: &Device| {
+                    let part: Vec<_> = items.iter().map(|&i| rows[i].clone()).collect();
+                    weighted_batch(&part, self.micro_batch, device)
+                };
+                self.learn(policy, (step, lr), rows.iter(), &Nll, batch, observer)?
+            }
+        };
+        observer.phase(Phase::Report);
+        let first = [("score".to_owned(), score)];
+        let last = [("lr".to_owned(), lr)];
+        Ok(first.into_iter().chain(weights).chain(learnt).chain(last).collect())
     }
 }
 
 impl OneModelRecipe<'_> {
-    /// The next policy: also where a step fails, that of the last good one. Returns the mean loss.
-    fn learn(
+    /// The responses of an iteration with their scores, and the mean score of the policy's own.
+    fn scored(
         &self,
-        step: usize,
-        policy: &mut Policy,
-        rows: &[WeightedSequence],
-        lr: f64,
-    ) -> Result<f64, TrainError> {
-        let bank = learner_bank(&policy.model)?;
-        let device = bank.device();
-        let mut learner = Learner::new(bank.with_execution(self.execution)?, &self.optimizer);
-        let seed = sub_seed(self.sampling.seed, &format!("learn {step}"));
-        let Self { epochs, minibatch, .. } = *self;
-        let order = Epochs { items: rows.len(), minibatch, epochs, seed };
-        let mut loss = 0.0;
-        let ended = order.minibatches().try_for_each(|items| -> Result<(), TrainError> {
-            let part: Vec<WeightedSequence> = items.iter().map(|&i| rows[i].clone()).collect();
-            let batch = weighted_batch(&part, self.micro_batch, &device)?;
-            loss += learner.step(&Nll, &batch, lr)?.loss;
-            Ok(())
-        });
-        policy.steps += learner.steps();
-        let reward_head = policy.model.reward_head.take();
-        policy.model = learner.into_model().checkpoint(Role::Actor)?;
-        policy.model.reward_head = reward_head;
-        ended.map(|()| loss / order.steps() as f64)
+        round: usize,
+        policy: &Policy,
+        context: &mut Context<'_>,
+    ) -> Result<(Scored, f64), TrainError> {
+        context.observer.phase(Phase::Generate);
+        let (samples, prompts) = (self.sampling.samples, self.sampling.prompts_of(round));
+        let bank = policy.bank(self.execution)?;
+        let reward = Some(self.reward);
+        let mut episodes = self.sampling.draw_for(&bank, round, &prompts, reward, context.stop)?;
+        drop(bank);
+        let own = episodes.len();
+        let rows = sampled(&episodes, context.observer);
+        context.observer.phase(Phase::Score);
+        let mut groups: Vec<Vec<Sequence>> = rows.chunks(samples).map(<[_]>::to_vec).collect();
+        groups.extend(self.offline.of(round));
+        episodes.extend(groups.iter().flatten().skip(own).map(given));
+        let all = scores_of(self.reward, &episodes)?;
+        let score = all[..own].iter().map(|&s| f64::from(s)).sum::<f64>() / own as f64;
+        let mut rest = all.into_iter();
+        let scores = groups.iter().map(|group| rest.by_ref().take(group.len()).collect()).collect();
+        Ok((Scored { groups, scores }, score))
     }
+
+    /// Rows with log π_ref of each token.
+    fn referred(
+        &self,
+        rows: Vec<WeightedSequence>,
+        reference: Load<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<(WeightedSequence, Vec<f32>)>, TrainError> {
+        observer.phase(Phase::Score);
+        let bank = ModelBank::frozen(reference()?).with_execution(self.execution)?;
+        let sequences: Vec<Sequence> = rows.iter().map(|row| row.sequence.clone()).collect();
+        read(&sequences, true, 1, observer);
+        let reading = Reading::Logprobs(Role::Actor);
+        let mut values = Readout::of(&bank, &sequences, &[reading], 1.0, self.micro_batch)?;
+        Ok(rows.into_iter().zip(values.take(reading)?).collect())
+    }
+
+    /// Supervised learning from the policy of the iteration before; the means over the steps.
+    fn learn<'r, O: Objective>(
+        &self,
+        policy: &mut Policy,
+        (step, lr): (usize, f64),
+        rows: impl Iterator<Item = &'r WeightedSequence>,
+        objective: &O,
+        batch: impl Fn(&[usize], &Device) -> Result<Vec<(TokenBatch, O::Batch)>, AlgorithmError>,
+        observer: &mut dyn Observer,
+    ) -> Result<Values, TrainError> {
+        observer.phase(Phase::Update);
+        let sequences: Vec<Sequence> = rows.map(|row| row.sequence.clone()).collect();
+        learnt(&sequences, true, self.epochs, observer);
+        let order = Epochs {
+            items: sequences.len(),
+            minibatch: self.minibatch,
+            epochs: self.epochs,
+            seed: sub_seed(self.sampling.seed, &format!("update {}", step - 1)),
+        };
+        drop(sequences);
+        policy.learn(&self.optimizer, self.execution, |learner: &mut Learner<ModelBank>| {
+            let device = learner.model().device();
+            let mut means = Means::default();
+            for items in order.minibatches() {
+                means.add(&learner.step(objective, &batch(&items, &device)?, lr)?);
+            }
+            Ok(means.values())
+        })
+    }
+}
+
+/// A response that was not drawn, as a reward sees it.
+fn given(sequence: &Sequence) -> Episode {
+    let Sequence { prompt, response, .. } = sequence.clone();
+    let (logprobs, policy_logprobs) = (Vec::new(), Vec::new());
+    let (row, finish) = (None, Finish::Stop);
+    Episode { prompt, row, response, logprobs, policy_logprobs, finish }
 }

@@ -1,3 +1,4 @@
+use crate::work::{learnt, read, sampled};
 use crate::{Context, PpoHooks, Recipe, Rows, Sampling, TrainError, Values};
 use burn::tensor::Device;
 use hydralign_algorithms::{
@@ -78,8 +79,12 @@ impl PpoRecipe<'_> {
         let (model, reward) = (learner.model(), self.reward);
         let episodes = sampling.draw_for(model, step - 1, &prompts, reward, context.stop)?;
         let rollout = RolloutStats::of(&episodes);
+        let rows = sampled(&episodes, context.observer);
         hooks.phase_ended(Phase::Generate, learner)?;
         carry_out(hooks.rows(), &mut ppo, &mut sampling)?;
+        // The reference predicts; the critic does not, nor does the reward where the model has it.
+        read(&rows, true, 1, context.observer);
+        read(&rows, false, 1 + usize::from(self.reward.is_none()), context.observer);
         let sampler = &self.sampling.sampler;
         let (model, reward) = (learner.model(), self.reward);
         let experience = ppo.experience(model, episodes, sampler, reward, context.observer)?;
@@ -91,6 +96,8 @@ impl PpoRecipe<'_> {
         let own = hooks.scored(&experience)?;
         let lr = context.lr_scale * self.lr.lr(step, self.steps);
         let seed = sub_seed(self.sampling.seed, &format!("ppo update {step}"));
+        learnt(&rows, true, self.ppo.epochs, context.observer);
+        learnt(&rows, false, self.ppo.epochs, context.observer);
         let report = ppo.update(learner, &experience, lr, seed, &self.device, context.observer)?;
         hooks.phase_ended(Phase::Update, learner)?;
         context.observer.phase(Phase::Report);

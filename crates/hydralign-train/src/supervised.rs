@@ -1,6 +1,7 @@
+use crate::work::{learnt, predicts};
 use crate::{Context, Recipe, Stateless, TrainError, Values};
 use hydralign_algorithms::{AlgorithmError, Learner, Order};
-use hydralign_core::{Differentiable, Objective, Phase, TokenBatch};
+use hydralign_core::{Differentiable, Objective, Phase, Sequence, TokenBatch};
 use hydralign_runs::Schedule;
 
 /// Learning from given data: supervised fine-tuning, reward models, preferences, weighted responses.
@@ -47,6 +48,9 @@ where
         let rows = self.order.minibatch(step - 1);
         let lr = context.lr_scale * self.lr.lr(step, self.order.steps());
         let batches = (self.batch)(learner.model(), &rows)?;
+        let read: Vec<Sequence> =
+            batches.iter().flat_map(|(tokens, _)| tokens.sequences().iter().cloned()).collect();
+        learnt(&read, predicts(&self.objective.reads()), 1, context.observer);
         let report = learner.step(&self.objective, &batches, lr)?;
         let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
         let shared = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];

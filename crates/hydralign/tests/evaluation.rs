@@ -16,8 +16,8 @@ use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Schedule, StopFlag};
 use hydralign::train::{
     Best, BestBy, Better, Checkpoints, CriticFreeRecipe, Evaluate, Evaluation, HeldOutPolicy,
-    HeldOutPrompts, HeldOutRows, OneModelRecipe, Policy, PpoRecipe, Recipe, Sampling, Supervised,
-    TrainError, Trainable, Trained, Trainer, Values,
+    HeldOutPrompts, HeldOutRows, Offline, OneModelRecipe, Policy, PpoRecipe, Recipe, Sampling,
+    Supervised, TrainError, Trainable, Trained, Trainer, Values, Weighing,
 };
 use std::fs;
 use std::path::Path;
@@ -184,7 +184,8 @@ fn responses_to_held_out_prompts_change_nothing() {
         assert_changes_nothing(&ppo, fresh, &prompted(None, reference), &names);
     }
     let spr = OneModelRecipe {
-        method: Reweighting::spr(Temperature::Fixed { beta: 0.5 }),
+        method: Weighing::Scores(Reweighting::spr(Temperature::Fixed { beta: 0.5 })),
+        offline: Offline::default(),
         sampling: sampling(&prompts, 7),
         reward,
         steps: 3,

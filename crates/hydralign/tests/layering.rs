@@ -1,7 +1,7 @@
 //! The shape of the workspace: which crate may depend on which, and what none may do.
 
 use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,17 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("hydralign-runs", &["placement", "memory", "advantage", "core", "rollout", "algorithms"]),
     (
         "hydralign-train",
-        &["placement", "memory", "core", "models", "data", "rollout", "algorithms", "runs"],
+        &[
+            "placement",
+            "advantage",
+            "memory",
+            "core",
+            "models",
+            "data",
+            "rollout",
+            "algorithms",
+            "runs",
+        ],
     ),
     ("hydralign", EVERY_LIBRARY.split_at(1).1),
     ("hydralign-examples", EVERY_LIBRARY),
@@ -271,4 +281,54 @@ fn the_search_for_unsafe_reads_code_and_not_prose() {
         fn f<'unsafe_>() -> &'static str { "unsafe \" unsafe"; r#"unsafe " unsafe"#; '"'; "" }
     "##;
     assert!(!says(prose));
+}
+
+/// What takes a step of learning, as one calls it.
+const STEPS: [&str; 3] = ["step", "gradients", "update"];
+
+/// Programs that still hold a loop of their own.
+const OWN_LOOPS: [&str; 1] = ["examples/stages.rs"];
+
+/// Whether Rust source calls a method or function that takes a step of learning: as `.step(`, or by its path.
+fn takes_steps(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let inside = |token: &TokenTree| match token {
+        TokenTree::Group(group) => takes_steps(group.stream()),
+        _ => false,
+    };
+    let called = |window: &[TokenTree]| {
+        let [TokenTree::Punct(before), TokenTree::Ident(name)] = window else { return false };
+        matches!(before.as_char(), '.' | ':') && STEPS.iter().any(|step| name == step)
+    };
+    // A field of that name is no call: what follows a method's name are its arguments.
+    let calls = tokens.windows(3).any(|w| {
+        let arguments =
+            matches!(&w[2], TokenTree::Group(g) if g.delimiter() == Delimiter::Parenthesis);
+        called(&w[..2]) && arguments
+    });
+    calls || tokens.iter().any(inside)
+}
+
+#[test]
+fn programs_train_by_recipes() {
+    let mut files = Vec::new();
+    rust_files(&root().join("examples"), &mut files);
+    let name = |file: &Path| file.strip_prefix(root()).expect("it is below").display().to_string();
+    let holds = |path: &Path| {
+        let source = std::fs::read_to_string(path).expect("source is text");
+        takes_steps(source.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    };
+    let mut guilty: Vec<String> = files.iter().filter(|f| holds(f)).map(|f| name(f)).collect();
+    guilty.sort();
+    assert_eq!(guilty, OWN_LOOPS, "steps of learning belong into recipes of hydralign-train");
+}
+
+#[test]
+fn the_search_for_steps_finds_calls() {
+    let takes = |source: &str| takes_steps(source.parse().expect("valid tokens"));
+    assert!(takes("fn f() { for b in all { learner.step(&Nll, &b, lr)?; } }"));
+    assert!(takes("fn f() { while more { let g = l.gradients(o, b)?; } }"));
+    assert!(takes("fn f() { Learner::step(&mut learner, &Nll, &b, lr) }"));
+    assert!(takes("fn f() { all.iter().try_for_each(|b| ppo.update(l, b)) }"));
+    assert!(!takes("fn f() { let at = stats.step; run.advance(&recipe, 1, c)?; }"));
 }

@@ -4,19 +4,23 @@
 mod common;
 
 use common::records::{assert_same, tensors};
-use common::{STOP, checkpoint, full, learner, parameters, ppo_config, prompts};
-use hydralign::advantage::{KlControl, ScoreNormalisation};
+use common::{STOP, checkpoint, full, learner, lora, parameters, ppo_config, prompts};
+use hydralign::advantage::{KlControl, ScoreNormalisation, Selection};
 use hydralign::algorithms::{
-    Epochs, LearnerRecord, PpoParts, Temperature, nll_batch, preference_batch,
+    Cycles, Epochs, Ilql, IlqlRow, LearnerRecord, Linex, PpoParts, PrefixRegression, SuperHf,
+    Temperature, nll_batch, preference_batch,
 };
 use hydralign::core::episode_fn;
 use hydralign::core::random::{in_rounds, splitmix64, sub_seed};
+use hydralign::core::{ActionHead, Work, WorkKind};
+use hydralign::placement::View;
 use hydralign::prelude::*;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{Schedule, StopFlag};
 use hydralign::train::{
-    Checkpoints, Context, CriticFreeRecipe, OneModelRecipe, Policy, PpoRecipe, Recipe, Sampling,
-    Supervised, TrainError, Trainable, Trainer,
+    Checkpoints, Context, CriticFreeRecipe, IlqlRecipe, Offline, OneModelRecipe, OnlineDpoRecipe,
+    PairUpdate, Policy, PpoRecipe, PrefixValueRecipe, Recipe, Run, Sampling, SpinRecipe,
+    Supervised, TrainError, Trainable, Trainer, Weighing,
 };
 use std::fs;
 use std::path::Path;
@@ -171,7 +175,8 @@ fn one_model_at_a_time_goes_on_bit_for_bit() {
     let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
     let reward = episode_fn(|all| all.iter().map(share).collect::<Vec<f32>>());
     let recipe = OneModelRecipe {
-        method: Reweighting::spr(Temperature::Fixed { beta: 0.5 }),
+        method: Weighing::Scores(Reweighting::spr(Temperature::Fixed { beta: 0.5 })),
+        offline: Offline::default(),
         sampling: sampling(&prompts),
         reward: &reward,
         steps: 4,
@@ -199,6 +204,215 @@ fn one_model_at_a_time_goes_on_bit_for_bit() {
     let after = trained.learner.to_record().unwrap();
     assert!(tensors(&before.weights) != tensors(&after.weights), "it learns");
     assert_eq!(after.steps, 4 * 2 * 2);
+}
+
+/// Every way in which scored responses become what the policy learns, those with value models included.
+#[test]
+fn every_weighing_goes_on_bit_for_bit() {
+    let prompts = prompts();
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
+    let reward =
+        episode_fn(|episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() });
+    let reference = || Ok(checkpoint());
+    let linex = Linex { temperature: 0.5, ..Linex::default() };
+    let rule = Reweighting::spr(Temperature::Fixed { beta: 0.5 });
+    let groups = vec![rows()[..2].to_vec(), rows()[2..].to_vec(), rows()];
+    let offline = Offline { groups: &groups, per_round: 2 };
+    let objective = SuperHf::default();
+    for (name, method, offline) in [
+        ("spr_offline", Weighing::Scores(rule), offline),
+        ("spr_learned", Weighing::LearnedValue { rule, linex, steps: 2 }, Offline::default()),
+        ("spr_token", Weighing::Tokens { temperature: 1.0, clip: Some(20.0), steps: 2 }, offline),
+        ("raft", Weighing::Choice(Selection::Best), Offline::default()),
+        ("rest", Weighing::Rising { quantile: 0.9 }, Offline::default()),
+        ("superhf", Weighing::Tied { objective, reference: &reference }, Offline::default()),
+    ] {
+        let recipe = OneModelRecipe {
+            method,
+            sampling: sampling(&prompts),
+            offline,
+            reward: &reward,
+            steps: 3,
+            epochs: 1,
+            minibatch: 4,
+            micro_batch: 2,
+            optimizer: OptimizerConfig::default(),
+            lr: Schedule::linear(0.01),
+            execution: Execution::default(),
+        };
+        let values = method.values();
+        let policy =
+            || Policy::new(checkpoint()).unwrap().with_values(&checkpoint(), values).unwrap();
+        let before = policy().to_record().unwrap();
+        assert_resumes_on(&recipe, policy, name);
+        let stop = StopFlag::new();
+        let trained = Trainer::new(name, &stop).train(&recipe, policy(), &mut ()).unwrap();
+        trained.ended.unwrap();
+        let after = trained.learner.to_record().unwrap();
+        let changed = |part: &str| {
+            let part_of = |record: &LearnerRecord| -> Vec<_> {
+                let all = tensors(&record.weights).into_iter();
+                all.filter(|(name, ..)| name.starts_with(part)).collect()
+            };
+            let (before, after) = (part_of(&before), part_of(&after));
+            assert!(!before.is_empty(), "{name}: {part}");
+            before != after
+        };
+        assert!(changed("policy"), "{name}: the policy learns");
+        (0..values).for_each(|i| assert!(changed(&format!("values.{i}")), "{name}: value {i}"));
+        // Without its value models there is nothing to weigh with.
+        let bare = Policy::new(checkpoint()).unwrap();
+        let ended = Trainer::new(name, &stop).train(&recipe, bare, &mut ()).unwrap().ended;
+        assert_eq!(ended.is_err(), values > 0, "{name}");
+    }
+}
+
+#[test]
+fn online_dpo_goes_on_bit_for_bit() {
+    let prompts = prompts();
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
+    let reward =
+        episode_fn(|episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() });
+    let recipe = OnlineDpoRecipe {
+        objective: Preference::new(Dpo::default()),
+        sampling: Sampling { samples: 3, ..sampling(&prompts) },
+        reward: &reward,
+        steps: 4,
+        update: PairUpdate { epochs: 2, minibatches: 2, micro_batch: 1, score_batch: 4 },
+        lr: Schedule::linear(0.01),
+        device: Device::flex(),
+    };
+    assert_resumes(&recipe, &Placement::policy("online_dpo", true, false));
+    let sampling = Sampling { samples: 1, ..sampling(&prompts) };
+    let alone = OnlineDpoRecipe { sampling, ..recipe.clone() };
+    assert!(Recipe::<Learner<ModelBank>>::begin(&alone).is_err(), "one response has no rival");
+    // Equal scores give no pair, and nothing is learnt.
+    let equal = episode_fn(|episodes: &[Episode]| vec![1.0; episodes.len()]);
+    let none = OnlineDpoRecipe { reward: &equal, ..recipe };
+    let start = learner(&Placement::policy("online_dpo", true, false), &checkpoint());
+    let before = parameters(start.model());
+    let stop = StopFlag::new();
+    let trained = Trainer::new("none", &stop).train(&none, start, &mut ()).unwrap();
+    trained.ended.unwrap();
+    assert!(before == parameters(trained.learner.model()) && trained.learner.steps() == 0);
+}
+
+#[test]
+fn spin_goes_on_bit_for_bit() {
+    let demonstrations = rows();
+    let of_prompts = prompts();
+    let Sampling { sampler, generation, seed, .. } = sampling(&of_prompts);
+    let recipe = SpinRecipe {
+        objective: Preference::new(Dpo::default()),
+        demonstrations: &demonstrations,
+        demonstrations_per_round: 3,
+        sampler,
+        generation,
+        seed,
+        steps: 4,
+        update: PairUpdate { minibatches: 2, ..PairUpdate::default() },
+        optimizer: OptimizerConfig::default(),
+        lr: Schedule::linear(0.01),
+        execution: Execution::default(),
+    };
+    let policy = || Policy::new(checkpoint()).unwrap();
+    assert_resumes_on(&recipe, policy, "spin");
+    let stop = StopFlag::new();
+    let trained = Trainer::new("spin", &stop).train(&recipe, policy(), &mut ()).unwrap();
+    let (before, after) = (policy().to_record().unwrap(), trained.learner.to_record().unwrap());
+    assert!(tensors(&before.weights) != tensors(&after.weights), "it learns");
+    assert_eq!(after.steps, 4 * 2);
+}
+
+#[test]
+fn values_that_steer_decoding_go_on_bit_for_bit() {
+    let prompts = prompts();
+    let share = |e: &Episode| e.response.iter().filter(|&&t| t < 9).count() as f32;
+    let reward =
+        episode_fn(|episodes: &[Episode]| -> Vec<f32> { episodes.iter().map(share).collect() });
+    let with_heads = |placement: &Placement, twin: bool| {
+        let bank = ModelBank::new(placement, &Start::joint(&checkpoint()), &lora(), 5).unwrap();
+        let bank = bank.with_action_heads(twin, 6).unwrap();
+        Learner::new(bank, &OptimizerConfig::default())
+    };
+    let controlled = PrefixValueRecipe {
+        objective: PrefixRegression::of_actions(ActionHead::First),
+        policy: &|| Ok(checkpoint()),
+        sampling: sampling(&prompts),
+        reward: &reward,
+        steps: 4,
+        epochs: 2,
+        micro_batch: 4,
+        lr: Schedule::linear(0.01),
+    };
+    let start = with_heads(&Placement::value_model(), false).to_record().unwrap();
+    let value_model =
+        || with_heads(&Placement::value_model(), false).with_record(start.clone()).unwrap();
+    assert_resumes_on(&controlled, value_model, "cd");
+
+    let mut placement = Placement::policy("ilql", false, false);
+    placement.views.insert(Role::Critic, View::trunk(0));
+    let row = |sequence: Sequence| IlqlRow { sequence, rewards: vec![0.0, 0.0, 1.0] };
+    let rows: Vec<IlqlRow> = rows().into_iter().map(row).collect();
+    let ilql = IlqlRecipe {
+        objective: Ilql::default(),
+        rows: &rows,
+        order: Cycles { items: rows.len(), minibatch: 3, steps: 5, seed: 2 },
+        lr: Schedule::linear(0.01),
+        follow: 0.1,
+        follow_every: 2,
+        micro_batch: 2,
+        device: &Device::flex(),
+    };
+    let start = with_heads(&placement, true).to_record().unwrap();
+    let joint = || with_heads(&placement, true).with_record(start.clone()).unwrap();
+    assert_resumes_on(&ilql, joint, "ilql");
+    let never = IlqlRecipe { follow_every: 9, ..ilql };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let followed = part(&ilql, joint(), folders[0].path(), usize::MAX).0;
+    let stayed = part(&never, joint(), folders[1].path(), usize::MAX).0;
+    assert!(tensors(&followed.weights) != tensors(&stayed.weights), "the targets follow");
+}
+
+/// What is taken in parts is what is taken at once, and is told of all of its work.
+#[test]
+fn a_run_in_parts_is_the_run() {
+    let rows = rows();
+    let device = Device::flex();
+    let sft = Supervised {
+        objective: Nll,
+        order: Cycles { items: rows.len(), minibatch: 3, steps: 5, seed: 5 },
+        lr: Schedule::linear(0.02),
+        batch: |_: &ModelBank, items: &[usize]| {
+            let chosen: Vec<Sequence> = items.iter().map(|&i| rows[i].clone()).collect();
+            Ok(nll_batch(&chosen, 2, &device)?)
+        },
+    };
+    let (stop, start) = (StopFlag::new(), learner(&Placement::sft(), &checkpoint()));
+    let whole = Trainer::new("sft", &stop).train(&sft, start, &mut ()).unwrap().learner;
+    let mut run = Run::new(learner(&Placement::sft(), &checkpoint()));
+    let mut told = Told::default();
+    for steps in [2, 0, 3] {
+        let mut context = Context { observer: &mut told, stop: &stop, lr_scale: 1.0 };
+        run.advance(&sft, steps, &mut context).unwrap();
+    }
+    assert!(parameters(whole.model()) == parameters(run.learner().model()));
+    assert_eq!((run.done(), told.0), (5, 5 * 3));
+    stop.stop();
+    let mut context = Context { observer: &mut (), stop: &stop, lr_scale: 1.0 };
+    assert!(matches!(run.advance(&sft, 1, &mut context), Err(TrainError::Stopped)));
+    assert_eq!(run.done(), 5);
+}
+
+/// Rows that were learnt.
+#[derive(Default)]
+struct Told(usize);
+
+impl Observer for Told {
+    fn work(&mut self, work: &Work<'_>) {
+        assert!(work.kind == WorkKind::Learn && work.predicts && work.passes == 1);
+        self.0 += work.rows.len();
+    }
 }
 
 #[test]

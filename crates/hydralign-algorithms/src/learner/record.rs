@@ -1,6 +1,6 @@
 use super::Learner;
 use crate::AlgorithmError;
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::OptimizerRecord;
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Bytes, Tensor};
@@ -12,7 +12,7 @@ use hydralign_core::Differentiable;
 /// Weights that are not trained are not in it: they are those that the model is built from.
 #[derive(Clone, Debug)]
 pub struct LearnerRecord {
-    /// The weights that are trained, in burn's format.
+    /// The weights that are trained, and those that follow them, in burn's format.
     pub weights: Bytes,
     /// The optimizer's moments and counts, in burn's format; empty where none lives from step to step.
     pub optimizer: Bytes,
@@ -47,8 +47,8 @@ impl<M: Differentiable> Learner<M> {
     pub fn to_record(&self) -> Result<LearnerRecord, AlgorithmError> {
         // The larger part first, while there is nothing beside it.
         let optimizer = self.optimizer.into_bytes()?;
-        let trained = ParamGroup::from_ids(trained(self.model()));
-        let weights = self.model().clone().into_record_group(trained).into_bytes()?;
+        let changing = ParamGroup::from_ids(changing(self.model()));
+        let weights = self.model().clone().into_record_group(changing).into_bytes()?;
         let optimizer_name = self.name.clone();
         Ok(LearnerRecord { weights, optimizer, optimizer_name, steps: self.steps })
     }
@@ -68,7 +68,7 @@ impl<M: Differentiable> Learner<M> {
         }
         let model = model.expect("the model is only away during a step");
         let weights = ModuleRecord::from_bytes(record.weights)?;
-        let (expected, found) = (trained(&model).len(), weights.len());
+        let (expected, found) = (changing(&model).len(), weights.len());
         if expected != found {
             let reason = format!("{found} trained weights, but the model has {expected}");
             return Err(AlgorithmError::Record { reason });
@@ -93,10 +93,11 @@ impl From<RecordError> for AlgorithmError {
     }
 }
 
-/// The parameters that steps change.
-fn trained<M: Module>(model: &M) -> Vec<ParamId> {
+/// The parameters that steps change, and those that follow them.
+fn changing<M: Differentiable>(model: &M) -> Vec<ParamId> {
     let mut trained = Trained::default();
     model.visit(&mut trained);
+    trained.0.extend(model.followers());
     trained.0
 }
 

@@ -7,6 +7,7 @@ mod linex;
 mod rwr;
 mod spr;
 mod superhf;
+mod value_fit;
 mod weigh;
 mod weighted;
 
@@ -15,5 +16,6 @@ pub(crate) use linex::check_targets;
 pub use linex::{Linex, LinexBatch, linex_batch};
 pub use spr::token_weights;
 pub use superhf::{SuperHf, SuperHfBatch, superhf_batch};
+pub use value_fit::{ValueFit, prompt_of, weigh_tokens};
 pub use weigh::{Reweighted, Reweighting, Temperature};
 pub use weighted::{WeightedSequence, weighted_batch};
