@@ -12,7 +12,7 @@ use hydralign::algorithms::{WeightedSequence, best_of, kept, weighted_batch};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Steps, stop_on_ctrl_c};
+use hydralign::runs::{RunFolder, Steps, stop_on_ctrl_c};
 use hydralign_examples::flags;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup, nothing_learnt};
@@ -53,12 +53,12 @@ fn main() -> Result<()> {
     setup.reward()?;
     let policy = ModelBank::frozen(setup.policy.clone());
     if !args.train {
-        return measure(&args, &setup, &policy);
+        return measure(&args, &setup, &policy, None);
     }
     let prompts = setup.prompts_of(0, args.train_prompts)?;
     let folder = setup.begin(&args)?;
     let rows = setup.prepare(&folder, || {
-        measure(&args, &setup, &policy)?;
+        measure(&args, &setup, &policy, Some(&folder))?;
         match best_responses(&setup, &policy, &prompts, args.n) {
             Err(_) if setup.stop.is_stopped() => Ok(Vec::new()),
             rows => Ok(rows?.1),
@@ -99,8 +99,13 @@ impl Args {
 }
 
 /// How good one sample and the best of N are on the held-out prompts.
-fn measure(args: &Args, setup: &Setup, policy: &ModelBank) -> Result<()> {
-    say!("one sample:  {}", setup.show_start(policy)?);
+fn measure(
+    args: &Args,
+    setup: &Setup,
+    policy: &ModelBank,
+    folder: Option<&RunFolder>,
+) -> Result<()> {
+    say!("one sample:  {}", setup.show_start(policy, folder)?);
     if setup.data.held_out.is_empty() {
         return Ok(());
     }

@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     let placement = Placement::policy("custom", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
-    say!("before: {}", setup.show_start(&bank)?);
+    say!("before: {}", setup.show_start(&bank, Some(&folder))?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
     let ended = learn(&setup, &mut learner, &pairs, &trust);
     let (done, steps) = (learner.steps(), pairs.len().div_ceil(32));

@@ -17,7 +17,7 @@ use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Cached, Schedule, stop_on_ctrl_c};
+use hydralign::runs::{Cached, RunFolder, Schedule, stop_on_ctrl_c};
 use hydralign::train::Supervised;
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
@@ -178,7 +178,7 @@ fn main() -> Result<()> {
     let folder = setup.begin(&args)?;
     let objective = args.objective();
     let (pairs, learner) =
-        setup.prepare(&folder, || start(&setup, objective.loss.needs_reference()))?;
+        setup.prepare(&folder, || start(&setup, &folder, objective.loss.needs_reference()))?;
     let Args { epochs, minibatch, .. } = args;
     let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
     let recipe = Supervised {
@@ -201,13 +201,17 @@ fn main() -> Result<()> {
 }
 
 /// What there is to learn from, and who learns.
-fn start(setup: &Setup, refers: bool) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
+fn start(
+    setup: &Setup,
+    folder: &RunFolder,
+    refers: bool,
+) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
     let pairs = with_references(setup, refers)?;
     let placement = Placement::policy("dpo", false, false);
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
     let bank = setup.passes.carry(bank)?;
-    say!("before: {}", setup.show_start(&bank)?);
+    say!("before: {}", setup.show_start(&bank, Some(folder))?);
     Ok((pairs, Learner::new(bank, &OptimizerConfig::default())))
 }
 

@@ -209,7 +209,7 @@ fn main() -> Result<()> {
     let learner = setup.prepare(&folder, || {
         let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
         let bank = setup.passes.carry(bank)?;
-        say!("before: {}", setup.show_start(&bank)?);
+        say!("before: {}", setup.show_start(&bank, Some(&folder))?);
         Ok(Learner::new(bank, &OptimizerConfig::default()))
     })?;
     let recipe = CriticFreeRecipe {

@@ -112,6 +112,7 @@ impl Setup {
                 say!("goes on after step {done}");
             }
             let metrics = metrics_after(&folder.file("metrics.jsonl"), done)?;
+            let metrics = metrics.with_tensorboard(&folder.file("tensorboard"))?;
             Ok((checkpoints, metrics))
         })?;
         let mut progress = Progress::stderr(shown, every);

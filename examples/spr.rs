@@ -98,7 +98,8 @@ fn main() -> Result<()> {
     let reward = setup.passing_reward()?;
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
-        say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
+        let start = ModelBank::frozen(setup.policy.clone());
+        say!("before: {}", setup.show_start(&start, Some(&folder))?);
         Ok(Policy::new(setup.policy.clone())?)
     })?;
     let recipe = OneModelRecipe {

@@ -61,6 +61,9 @@ impl Frame {
         out += &svg::line((LEFT, bottom), (right, bottom), AXIS);
         let middle = f64::midpoint(LEFT, right);
         out += &svg::text(middle, self.height - 12.0, Anchor::Middle, INK, x_label);
+        if y_label.is_empty() {
+            return out;
+        }
         let (x, y) = (18.0, f64::midpoint(self.top, bottom));
         let turned = format!("{INK} transform=\"rotate(-90 {x:.2} {y:.2})\"");
         out + &svg::text(x, y, Anchor::Middle, &turned, y_label)
