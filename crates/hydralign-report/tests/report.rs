@@ -133,7 +133,7 @@ fn a_report_says_what_the_run_left() {
     has("<td>after 10 steps of dpo</td>");
     has("12 of 30 prompts");
     has("<pre>dpo dpo</pre>");
-    has("1.0 MiB");
+    has("<td class=\"number\">1.00 MiB</td>");
     // The first of each pair belongs to the prompt of the last.
     assert_eq!(page.matches("first words").count(), 12);
     assert_eq!(page.matches("last words").count(), 12);
