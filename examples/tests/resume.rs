@@ -7,8 +7,9 @@ mod common;
 use burn_pack::Reader;
 use common::{fault, good, put_reward, run};
 use hydralign::core::random::splitmix64;
-use hydralign::runs::{MetricsLine, read_metrics};
+use hydralign::runs::{MetricsLine, Sample, read_metrics, read_samples};
 use hydralign_examples::base_model_dir;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,8 +17,14 @@ use std::time::{Duration, Instant};
 
 /// A method and its flags; few rows, and a checkpoint after every second step.
 const METHODS: [(&str, &str); 4] = [
-    ("dpo", "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4"),
-    ("kto", "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4"),
+    (
+        "dpo",
+        "--preferences pairs.jsonl --prompts prompts.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4",
+    ),
+    (
+        "kto",
+        "--preferences pairs.jsonl --prompts prompts.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4",
+    ),
     (
         "spr",
         "--reward reward --prompts prompts.jsonl --iterations 6 --prompts-per-iteration 3 --samples 4 --max-new-tokens 6",
@@ -54,13 +61,14 @@ fn folder() -> tempfile::TempDir {
 /// Stage, step and values of a line.
 type Reported = (String, usize, Vec<(String, Option<f64>)>);
 
-/// What is to be the same: the model's file, the tensors of the last checkpoint, and the metrics but for the
-/// time and the memory that they took.
+/// What is to be the same: the model's file, the tensors of the last checkpoint, the metrics but for the
+/// time and the memory that they took, and what the models say before and after.
 #[derive(PartialEq)]
 struct Outcome {
     model: Vec<u8>,
     state: Vec<Vec<u8>>,
     metrics: Vec<Reported>,
+    samples: Vec<Sample>,
 }
 
 fn outcome(folder: &Path) -> Outcome {
@@ -82,7 +90,8 @@ fn outcome(folder: &Path) -> Outcome {
     state.sort();
     let part = |line: MetricsLine| (line.stage, line.step, line.values);
     let metrics = read_metrics(&out.join("metrics.jsonl")).unwrap().into_iter().map(part).collect();
-    Outcome { model: fs::read(out.join("model/model.safetensors")).unwrap(), state, metrics }
+    let model = fs::read(out.join("model/model.safetensors")).unwrap();
+    Outcome { model, state, metrics, samples: read_samples(&out.join("samples.jsonl")).unwrap() }
 }
 
 /// The arguments that begin the run, or go on with it.
@@ -115,6 +124,8 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
         let seconds = began.elapsed().as_secs_f64();
         let expected = outcome(whole.path());
         assert!(expected.metrics.len() >= 5, "{name}: {} steps", expected.metrics.len());
+        let sets: BTreeSet<usize> = expected.samples.iter().map(|sample| sample.step).collect();
+        assert_eq!(sets.len(), 2, "{name}: before and after");
         let mut cut = 0;
         for turn in 0..kills() {
             let one = folder();
@@ -131,6 +142,14 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             let got = outcome(one.path());
             let what = format!("{name}, run {turn}");
             assert_eq!(got.metrics, expected.metrics, "{what}");
+            assert_eq!(got.samples, expected.samples, "{what}");
+            assert_eq!(
+                fs::read_dir(one.path().join("OUT/tensorboard")).unwrap().count(),
+                1,
+                "{what}"
+            );
+            let report = fs::read_to_string(one.path().join("OUT/report.html")).unwrap();
+            assert!(report.contains("<dd>finished</dd>"), "{what}: {report}");
             assert!(got.state == expected.state, "{what}: another state after it was killed");
             assert!(got.model == expected.model, "{what}: another model after it was killed");
         }

@@ -34,7 +34,7 @@ fn tell_apart(runs: &mut [Run], folders: &[&Path]) {
 
 /// How each run ended; the legend of the curves.
 fn overview(runs: &[&Run]) -> Result<String, RunError> {
-    let mut table = Table::new(&["run", "state", "steps", "time to the last step"]);
+    let mut table = Table::new(&["run", "state", "steps", "time"]);
     for run in runs {
         let steps = (run.stages().into_iter()).filter_map(|stage| {
             let last = run.of_stage(stage).last()?;

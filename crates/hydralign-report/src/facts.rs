@@ -23,7 +23,7 @@ pub(crate) fn status(run: &Run) -> String {
         }
     }
     if let Some(last) = run.metrics.last() {
-        fact("Time to the last step", &seconds(last.seconds));
+        fact("Time", &seconds(last.seconds));
     }
     let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
     let reason = reason.map_or_else(String::new, |reason| text("reason", reason));
