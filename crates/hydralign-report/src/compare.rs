@@ -110,7 +110,8 @@ fn stages<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
 fn curves(runs: &[&Run]) -> Result<String, RunError> {
     let mut body = String::new();
     for stage in stages(runs) {
-        body += &format!("<h3>{}</h3>\n{}<div class=\"plots\">\n", escape(stage), legend(runs));
+        body +=
+            &format!("<h3>{}</h3>\n{}<div class=\"plots\">\n", escape(stage), legend(runs, stage));
         for name in statistics(runs, stage) {
             body += &figure(name, runs, stage)?;
         }
@@ -119,10 +120,12 @@ fn curves(runs: &[&Run]) -> Result<String, RunError> {
     Ok(section("Curves", &body))
 }
 
-fn legend(runs: &[&Run]) -> String {
+/// The lines of the runs that report a stage.
+fn legend(runs: &[&Run], stage: &str) -> String {
     let entry = |(index, run): (usize, &&Run)| {
         format!("<li>{}{}</li>\n", LinePlot::key(index), escape(&run.name))
     };
-    let entries: String = runs.iter().enumerate().map(entry).collect();
+    let reports = |(_, run): &(usize, &&Run)| run.of_stage(stage).next().is_some();
+    let entries: String = runs.iter().enumerate().filter(reports).map(entry).collect();
     format!("<ul class=\"legend\">\n{entries}</ul>\n")
 }

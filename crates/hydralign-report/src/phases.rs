@@ -7,6 +7,7 @@ use hydralign_runs::{Cell, PhaseBytes, RunError, Table, plot_memory};
 /// What a phase of a stage took.
 #[derive(Default)]
 struct Taken {
+    /// Steps that went through it.
     steps: usize,
     seconds: f64,
     peak: Option<u64>,
@@ -60,30 +61,24 @@ fn taken(run: &Run, stage: &str, phase: &str) -> Taken {
 }
 
 fn table(rows: &[(&str, &str, Taken)], bytes: bool) -> Result<Table, RunError> {
-    let heads = [
-        "stage",
-        "phase",
-        "steps with it",
-        "time",
-        "measured peak",
-        "predicted peak",
-        "measured / predicted",
-    ];
-    let mut table = Table::new(&heads[..if bytes { 7 } else { 4 }]);
+    let heads =
+        ["phase", "time", "steps", "measured peak", "predicted peak", "measured / predicted"];
+    let shown = if bytes { heads.len() } else { 3 };
+    let mut table = Table::new(&heads[..shown]);
     for (stage, phase, taken) in rows {
         let size = |bytes: Option<u64>| Cell::text(bytes.map_or("–".into(), format_bytes)).right();
         let ratio = taken.peak.zip(taken.predicted.filter(|&bytes| bytes > 0));
         let ratio = ratio.map_or("–".to_owned(), |(m, p)| format!("{:.2}", m as f64 / p as f64));
+        let time = if taken.steps > 0 { seconds(taken.seconds) } else { "–".into() };
         let cells = [
-            Cell::text(*stage),
-            Cell::text(*phase),
+            Cell::text(format!("{stage}/{phase}")),
+            Cell::text(time).right(),
             Cell::count(taken.steps as u64),
-            Cell::text(if taken.steps > 0 { seconds(taken.seconds) } else { "–".into() }).right(),
             size(taken.peak),
             size(taken.predicted),
             Cell::text(ratio).right(),
         ];
-        table.row(cells.into_iter().take(if bytes { 7 } else { 4 }))?;
+        table.row(cells.into_iter().take(shown))?;
     }
     Ok(table)
 }
