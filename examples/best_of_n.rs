@@ -14,6 +14,7 @@ use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{RunFolder, Steps, stop_on_ctrl_c};
 use hydralign_examples::flags;
+use hydralign_examples::resume::metrics_after;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup, nothing_learnt};
 use serde::Serialize;
@@ -69,8 +70,10 @@ fn main() -> Result<()> {
     let start = Start::joint(&setup.policy);
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0)?;
     let mut learner = Learner::new(setup.passes.carry(bank)?, &OptimizerConfig::default());
-    let ended = args.learn(&setup, &mut learner, &rows);
     let steps = args.train_prompts.div_ceil(MINIBATCH);
+    let mut metrics = setup.prepare(&folder, || metrics_after(&folder, 0))?;
+    let ended = args.learn(&setup, &mut learner, (&rows, steps), &mut metrics);
+    let ended = ended.and(metrics.finish().map_err(Into::into));
     let progress = Steps { done: learner.steps(), steps, begun: false };
     setup.finish(folder, learner.model(), progress, ended)
 }
@@ -85,14 +88,18 @@ impl Args {
         &self,
         setup: &Setup,
         learner: &mut Learner<ModelBank>,
-        rows: &[WeightedSequence],
+        (rows, steps): (&[WeightedSequence], usize),
+        observer: &mut dyn Observer,
     ) -> Result<()> {
-        for part in rows.chunks(MINIBATCH) {
+        for (done, part) in rows.chunks(MINIBATCH).enumerate() {
             if setup.stop.is_stopped() {
                 break;
             }
             let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
-            learner.step(&Nll, &weighted_batch(part, micro_batch, &setup.device)?, self.lr)?;
+            observer.phase(Phase::Update);
+            let batch = weighted_batch(part, micro_batch, &setup.device)?;
+            let values = learner.step(&Nll, &batch, self.lr)?.values(self.lr);
+            observer.stats(&Stats { stage: "best_of_n".into(), step: done + 1, steps, values });
         }
         Ok(())
     }

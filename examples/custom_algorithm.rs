@@ -15,6 +15,7 @@ use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Steps, stop_on_ctrl_c};
 use hydralign_examples::flags;
+use hydralign_examples::resume::metrics_after;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
 use serde::Serialize;
@@ -66,7 +67,9 @@ fn main() -> Result<()> {
     let bank = ModelBank::new(&placement, &start, &LoraShape::default(), setup.seed)?;
     say!("before: {}", setup.show_start(&bank, Some(&folder))?);
     let mut learner = Learner::new(bank, &OptimizerConfig::default());
-    let ended = learn(&setup, &mut learner, &pairs, &trust);
+    let mut metrics = metrics_after(&folder, 0)?;
+    let ended = learn(&setup, &mut learner, (&pairs, &trust), &mut metrics);
+    let ended = ended.and(metrics.finish().map_err(Into::into));
     let (done, steps) = (learner.steps(), pairs.len().div_ceil(32));
     setup.finish(folder, learner.model(), Steps { done, steps, begun: false }, ended)
 }
@@ -74,10 +77,11 @@ fn main() -> Result<()> {
 fn learn(
     setup: &Setup,
     learner: &mut Learner<ModelBank>,
-    pairs: &[Pair],
-    trust: &[f32],
+    (pairs, trust): (&[Pair], &[f32]),
+    observer: &mut dyn Observer,
 ) -> Result<()> {
     let objective = Preference::new(PerToken { beta: 2.0 });
+    let (steps, lr) = (pairs.len().div_ceil(32), 3e-4);
     for (step, (pairs, trust)) in pairs.chunks(32).zip(trust.chunks(32)).enumerate() {
         if setup.stop.is_stopped() {
             break;
@@ -86,7 +90,9 @@ fn learn(
         let weights: Vec<f32> = trust.iter().map(|t| t / trust.iter().sum::<f32>()).collect();
         let count = weights.len();
         batches[0].1.weights = Tensor::from_data(TensorData::new(weights, [count]), &setup.device);
-        let report = learner.step(&objective, &batches, 3e-4)?;
+        let report = learner.step(&objective, &batches, lr)?;
+        let (stage, values) = ("custom_algorithm".into(), report.values(lr));
+        observer.stats(&Stats { stage, step: step + 1, steps, values });
         if (step + 1) % 20 == 0 {
             say!("step {}: accuracy {:.2}", step + 1, report.get("accuracy").unwrap_or(0.0));
         }

@@ -14,7 +14,7 @@ use hydralign::runs::{
 use hydralign::train::{Checkpoints, Recipe, Trainable, Trainer};
 use serde::Serialize;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags of programs that keep checkpoints.
 #[derive(clap::Args, Debug, Serialize)]
@@ -111,9 +111,7 @@ impl Setup {
                 );
                 say!("goes on after step {done}");
             }
-            let metrics = metrics_after(&folder.file("metrics.jsonl"), done)?;
-            let metrics = metrics.with_tensorboard(&folder.file("tensorboard"))?;
-            Ok((checkpoints, metrics))
+            Ok((checkpoints, metrics_after(&folder, done)?))
         })?;
         let mut progress = Progress::stderr(shown, every);
         let mut observers = Observers(vec![&mut metrics, &mut progress]);
@@ -135,11 +133,16 @@ impl Setup {
     }
 }
 
-/// The metrics of the steps that a checkpoint holds; those after it will be reported again.
-fn metrics_after(path: &Path, done: usize) -> Result<MetricsFile> {
-    Ok(match done > 0 && path.exists() {
+/// The metrics of a run, with its event file for TensorBoard: those of the steps that a checkpoint holds stay,
+/// those after it will be reported again.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn metrics_after(folder: &RunFolder, done: usize) -> Result<MetricsFile> {
+    let path = folder.file("metrics.jsonl");
+    let metrics = match done > 0 && path.exists() {
         true => {
-            let there = read_metrics(path)?.iter().filter(|line| line.step <= done).count();
+            let there = read_metrics(&path)?.iter().filter(|line| line.step <= done).count();
             if there < done {
                 note(&format!(
                     "{}: {} of the {done} steps before are not in it",
@@ -147,13 +150,14 @@ fn metrics_after(path: &Path, done: usize) -> Result<MetricsFile> {
                     done - there
                 ));
             }
-            MetricsFile::resume(path, |line| line.step <= done)?
+            MetricsFile::resume(&path, |line| line.step <= done)?
         }
         false => {
             if done > 0 {
                 note(&format!("{} is not there: it begins after step {done}", path.display()));
             }
-            MetricsFile::create(path)?
+            MetricsFile::create(&path)?
         }
-    })
+    };
+    Ok(metrics.with_tensorboard(&folder.file("tensorboard"))?)
 }

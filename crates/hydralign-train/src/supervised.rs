@@ -47,9 +47,6 @@ where
         let rows = self.order.minibatch(step - 1);
         let lr = self.lr.lr(step, self.order.steps());
         let batches = (self.batch)(learner.model(), &rows)?;
-        let report = learner.step(&self.objective, &batches, lr)?;
-        let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
-        let shared = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
-        Ok(own.chain(shared.map(|(name, value)| (name.to_owned(), value))).collect())
+        Ok(learner.step(&self.objective, &batches, lr)?.values(lr))
     }
 }
