@@ -20,7 +20,7 @@ pub const REPORT: &str = "report.html";
 /// Writes `report.html` into a run's folder, and says where it is.
 ///
 /// # Errors
-/// As [`page`](report()), and [`RunError::Io`] if it cannot be written.
+/// As [`report`], and [`RunError::Io`] if it cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, RunError> {
     let path = folder.join(REPORT);
     write_atomic(&path, report(folder)?.as_bytes())?;

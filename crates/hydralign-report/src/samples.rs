@@ -62,7 +62,7 @@ fn pairs<'a>(sets: &[&Set<'a>]) -> Vec<Vec<&'a Sample>> {
     pairs
 }
 
-fn named<'a>(set: &Set<'a>) -> String {
+fn named(set: &Set) -> String {
     match set.step {
         0 => format!("before {}", set.stage),
         1 => format!("after 1 step of {}", set.stage),

@@ -133,13 +133,13 @@ impl Message {
     }
 
     fn fixed(mut self, field: u64, wire_type: u64, bytes: &[u8]) -> Self {
-        self.number(field << 3 | wire_type);
+        self.number((field << 3) | wire_type);
         self.0.extend_from_slice(bytes);
         self
     }
 
     fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.number(field << 3 | 2);
+        self.number((field << 3) | 2);
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self

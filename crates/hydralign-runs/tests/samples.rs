@@ -26,7 +26,7 @@ fn samples_come_back_as_they_were_written() {
     assert_eq!(said(&read_samples(&path).unwrap()), [(0, "eins\n"), (0, ""), (9, "zwei")]);
     let text = fs::read_to_string(&path).unwrap();
     let line = r#"{"stage":"dpo","step":9,"prompt":"Was\tist \"π\"?\n","response":"zwei","scores":{"reward":0.5,"gold":null}}"#;
-    assert_eq!(text.lines().last(), Some(line));
+    assert_eq!(text.lines().next_back(), Some(line));
 }
 
 #[test]
