@@ -13,7 +13,7 @@ use hydralign::algorithms::best_of;
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::stop_on_ctrl_c;
+use hydralign::runs::{RunFolder, stop_on_ctrl_c};
 use hydralign::train::{Offline, OneModelRecipe, Policy, Weighing};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
@@ -64,12 +64,12 @@ fn main() -> Result<()> {
     args.resume.find(&mut setup.place);
     let reward = setup.passing_reward()?;
     if !args.train {
-        return measure(&args, &setup);
+        return measure(&args, &setup, None);
     }
     setup.prompts()?;
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
-        measure(&args, &setup)?;
+        measure(&args, &setup, Some(&folder))?;
         setup.policy()
     })?;
     let recipe = OneModelRecipe {
@@ -112,9 +112,9 @@ impl Args {
 }
 
 /// How good one sample and the best of N are on the held-out prompts.
-fn measure(args: &Args, setup: &Setup) -> Result<()> {
+fn measure(args: &Args, setup: &Setup, folder: Option<&RunFolder>) -> Result<()> {
     let policy = ModelBank::frozen(setup.policy.clone());
-    say!("one sample:  {}", setup.show_start(&policy)?);
+    say!("one sample:  {}", setup.show_start(&policy, folder)?);
     if setup.data.held_out.is_empty() {
         return Ok(());
     }

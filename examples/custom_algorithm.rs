@@ -15,7 +15,7 @@ use hydralign::burn::tensor::activation::log_sigmoid;
 use hydralign::burn::tensor::{Tensor, TensorData};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::stop_on_ctrl_c;
+use hydralign::runs::{RunFolder, stop_on_ctrl_c};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     setup.pairs()?;
     setup.reward()?;
     let folder = setup.begin(&args)?;
-    let (pairs, trust, bank) = setup.prepare(&folder, || start(&setup))?;
+    let (pairs, trust, bank) = setup.prepare(&folder, || start(&setup, &folder))?;
     let recipe = Supervised {
         objective: Preference::new(PerToken { beta: 2.0 }),
         order: Epochs { items: pairs.len(), minibatch: 32, epochs: 1, seed: setup.seed },
@@ -85,7 +85,7 @@ fn main() -> Result<()> {
 }
 
 /// The pairs, how far each is trusted, and who learns.
-fn start(setup: &Setup) -> Result<(Vec<Pair>, Vec<f32>, ModelBank)> {
+fn start(setup: &Setup, folder: &RunFolder) -> Result<(Vec<Pair>, Vec<f32>, ModelBank)> {
     let pairs: Vec<Pair> = setup.pairs()?.iter().take(3200).cloned().map(Pair::from).collect();
     let (rows, at_once) = (sequences_of(&pairs), setup.passes.rows());
     let scores = setup.scores(&rows)?;
@@ -94,6 +94,6 @@ fn start(setup: &Setup) -> Result<(Vec<Pair>, Vec<f32>, ModelBank)> {
     let reading = Reading::Logprobs(Role::Actor);
     let pairs = with_reference(pairs, &reference_logprobs(&frozen, reading, &rows, at_once)?)?;
     let bank = setup.policy_bank("custom", false)?;
-    say!("before: {}", setup.show_start(&bank)?);
+    say!("before: {}", setup.show_start(&bank, Some(folder))?);
     Ok((pairs, trust, bank))
 }

@@ -17,7 +17,7 @@ use hydralign::kernels::retain_freed_memory;
 use hydralign::memory::Dtype;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Cached, Schedule, stop_on_ctrl_c};
+use hydralign::runs::{Cached, RunFolder, Schedule, stop_on_ctrl_c};
 use hydralign::train::{Guards, HeldOutRows, Supervised};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
@@ -187,7 +187,7 @@ fn main() -> Result<()> {
     let folder = setup.begin(&args)?;
     let objective = args.objective();
     let (pairs, learner) =
-        setup.prepare(&folder, || start(&setup, objective.loss.needs_reference()))?;
+        setup.prepare(&folder, || start(&setup, &folder, objective.loss.needs_reference()))?;
     let (pairs, held_out) = setup.prepare(&folder, || {
         args.watch.divide(&args.eval_rows, pairs, |pair| &pair.chosen.prompt, setup.seed)
     })?;
@@ -218,10 +218,14 @@ fn main() -> Result<()> {
 }
 
 /// What there is to learn from, and who learns.
-fn start(setup: &Setup, refers: bool) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
+fn start(
+    setup: &Setup,
+    folder: &RunFolder,
+    refers: bool,
+) -> Result<(Vec<Pair>, Learner<ModelBank>)> {
     let pairs = with_references(setup, refers)?;
     let bank = setup.policy_bank("dpo", false)?;
-    say!("before: {}", setup.show_start(&bank)?);
+    say!("before: {}", setup.show_start(&bank, Some(folder))?);
     Ok((pairs, Learner::new(bank, &OptimizerConfig::default())))
 }
 

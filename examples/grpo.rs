@@ -216,7 +216,7 @@ fn main() -> Result<()> {
     let folder = setup.begin(&args)?;
     let learner = setup.prepare(&folder, || {
         let bank = setup.policy_bank("grpo", method.needs_reference())?;
-        say!("before: {}", setup.show_start(&bank)?);
+        say!("before: {}", setup.show_start(&bank, Some(&folder))?);
         Ok(Learner::new(bank, &OptimizerConfig::default()))
     })?;
     let reference = method.needs_reference().then_some(Reading::Logprobs(Role::Reference));

@@ -316,7 +316,7 @@ impl Run<'_> {
         if let Some((stage, step)) = done.iter().rfind(|(_, step)| *step > 0) {
             say!("goes on in stage {stage}, after step {step}");
         }
-        metrics_after(&self.folder.file("metrics.jsonl"), &done)
+        metrics_after(self.folder, &done)
     }
 
     /// SFT and Hydra-SFT; returns the checkpoint that PPO starts from, or none after a signal.

@@ -14,7 +14,7 @@ use hydralign::data::{ChatTemplate, Reader};
 use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
-use hydralign::runs::{Schedule, stop_on_ctrl_c};
+use hydralign::runs::{RunFolder, Schedule, stop_on_ctrl_c};
 use hydralign::train::{Guards, HeldOutRows, Supervised};
 use hydralign_examples::data::input;
 use hydralign_examples::resume::ResumeArgs;
@@ -90,7 +90,7 @@ fn main() -> Result<()> {
     let (examples, held_out, learner) = setup.prepare(&folder, || {
         let examples = with_references(&setup, labelled)?;
         args.tell_balance(&examples);
-        Ok((examples, with_references(&setup, held_out)?, start(&setup)?))
+        Ok((examples, with_references(&setup, held_out)?, start(&setup, &folder)?))
     })?;
     let context = learner.model().context();
     let micro_batch = setup.passes.micro_batch.unwrap_or(MICRO_BATCH);
@@ -121,9 +121,9 @@ fn main() -> Result<()> {
 }
 
 /// Who learns, beside the reference.
-fn start(setup: &Setup) -> Result<Learner<ModelBank>> {
+fn start(setup: &Setup, folder: &RunFolder) -> Result<Learner<ModelBank>> {
     let bank = setup.policy_bank("kto", true)?;
-    say!("before: {}", setup.show_start(&bank)?);
+    say!("before: {}", setup.show_start(&bank, Some(folder))?);
     Ok(Learner::new(bank, &OptimizerConfig::default()))
 }
 

@@ -16,7 +16,7 @@ use hydralign::runs::{
 use hydralign::train::{Best, Checkpoints, Recipe, StageCheckpoints, Trainable, Trainer, run_name};
 use serde::Serialize;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags of programs that keep checkpoints.
 #[derive(clap::Args, Debug, Serialize)]
@@ -176,7 +176,7 @@ impl Setup {
             );
             say!("goes on after step {done}");
         }
-        let metrics = metrics_after(&folder.file("metrics.jsonl"), &[(stage, done)])?;
+        let metrics = metrics_after(folder, &[(stage, done)])?;
         Ok((checkpoints, metrics))
     }
 }
@@ -184,25 +184,28 @@ impl Setup {
 /// The name of the best model in a run folder, beside the last.
 const BEST: &str = "best";
 
-/// The metrics of the steps that the checkpoints of each stage hold; those after them will be reported again.
+/// The metrics of a run, with its event file for TensorBoard: those of the steps that the checkpoints of each stage
+/// hold stay, those after them will be reported again.
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub fn metrics_after(path: &Path, stages: &[(&str, usize)]) -> Result<MetricsFile> {
+pub fn metrics_after(folder: &RunFolder, stages: &[(&str, usize)]) -> Result<MetricsFile> {
+    let path = &folder.file("metrics.jsonl");
+    let events = folder.file("tensorboard");
     let done = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or(0, |s| s.1);
     let kept = |line: &MetricsLine| line.step <= done(&line.stage);
     let steps: usize = stages.iter().map(|(_, done)| done).sum();
     if steps == 0 {
-        return Ok(MetricsFile::create(path)?);
+        return Ok(MetricsFile::create(path)?.with_tensorboard(&events)?);
     }
     if !path.exists() {
         note(&format!("{} is not there: it begins after step {steps}", path.display()));
-        return Ok(MetricsFile::create(path)?);
+        return Ok(MetricsFile::create(path)?.with_tensorboard(&events)?);
     }
     let there = read_metrics(path)?.iter().filter(|line| kept(line)).count();
     if there < steps {
         let missing = steps - there;
         note(&format!("{}: {missing} of the {steps} steps before are not in it", path.display()));
     }
-    Ok(MetricsFile::resume(path, kept)?)
+    Ok(MetricsFile::resume(path, kept)?.with_tensorboard(&events)?)
 }

@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::recipe::Recipe;
 use crate::reward::{OwnReward, RewardEnding};
 use crate::rows::{RowArgs, RowCounts};
-use crate::say;
+use crate::{note, say};
 use anyhow::{Context, Result, anyhow, ensure};
 use hydralign::algorithms::sequences_fingerprint;
 use hydralign::core::CoreError;
@@ -23,8 +23,8 @@ use hydralign::prelude::*;
 use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{
-    CHECKPOINTS, Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError, RunFolder,
-    RunStatus, Steps, StopFlag, keep, mean,
+    CHECKPOINTS, CommandLine, Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError,
+    RunFolder, RunStatus, Sample, SamplesFile, Steps, StopFlag, keep_in, mean, record_command,
 };
 use hydralign::train::carried;
 use serde::Serialize;
@@ -186,6 +186,9 @@ pub struct Setup {
     pub passes: PassArgs,
     /// Shape of fresh adapters, if such are trained.
     pub lora: Option<LoraShape>,
+    /// Name of the program, which is that of its stage.
+    name: String,
+    device_name: String,
     reading: String,
     companions: PathBuf,
     has_gold: bool,
@@ -295,6 +298,8 @@ impl CommonArgs {
             seed: self.seed,
             passes: self.passes.clone(),
             lora: self.adapter.shape()?,
+            name: name.to_owned(),
+            device_name: self.device.clone(),
             reading: self.reading(),
             companions: crate::base_model_dir(),
             has_gold: true,
@@ -363,6 +368,8 @@ impl CommonArgs {
             seed: self.seed,
             passes: self.passes.clone(),
             lora: self.adapter.shape()?,
+            name: name.to_owned(),
+            device_name: self.device.clone(),
             reading: self.reading(),
             companions: dir.to_owned(),
             has_gold: false,
@@ -479,47 +486,73 @@ impl Setup {
         Ok(Passing { reward, passes })
     }
 
-    /// One line on how good responses are: the true score where the program knows it, else the reward
-    /// model's.
+    /// How good responses are, by name: the true score where the program knows it, and the reward model's if
+    /// there is one.
+    ///
+    /// # Errors
+    /// What reading or decoding report.
+    fn judge(&self, episodes: &[Episode]) -> Result<Vec<(&'static str, Vec<f64>)>> {
+        let mut scores = Vec::new();
+        if self.has_gold {
+            scores.push(("gold score", gold_scores(&self.tokenizer, episodes)?));
+        }
+        if self.reward.is_some() && !episodes.is_empty() {
+            let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
+            scores.push(("reward", self.scores(&rows)?.into_iter().map(f64::from).collect()));
+        }
+        Ok(scores)
+    }
+
+    /// One line on how good responses are.
     ///
     /// # Errors
     /// What reading or decoding report.
     pub fn describe(&self, episodes: &[Episode]) -> Result<String> {
-        let length = episodes.iter().map(|e| e.response.len()).sum::<usize>();
-        let length = length as f64 / episodes.len().max(1) as f64;
-        let mut text = format!("{} responses of {length:.1} tokens", episodes.len());
-        if self.has_gold {
-            let gold = mean(&gold_scores(&self.tokenizer, episodes)?).unwrap_or(f64::NAN);
-            text += &format!(", gold score {gold:.2}");
+        Ok(line(episodes, &self.judge(episodes)?))
+    }
+
+    /// How good a policy is on the held-out prompts, in a line, and what it says to them; `step` steps are in
+    /// it.
+    fn show(&self, bank: &ModelBank, step: usize) -> Result<(String, Vec<Sample>)> {
+        if self.data.held_out.is_empty() {
+            return Ok(("no prompts are held out".into(), Vec::new()));
         }
-        if self.reward.is_some() && !episodes.is_empty() {
-            let rows: Vec<Sequence> = episodes.iter().map(Sequence::from).collect();
-            let scores: Vec<f64> = self.scores(&rows)?.into_iter().map(f64::from).collect();
-            text += &format!(", reward {:.2}", mean(&scores).unwrap_or(f64::NAN));
+        let episodes = self.sample(bank, &self.data.held_out, 1, usize::MAX >> 32)?;
+        let scores = self.judge(&episodes)?;
+        let sample = |(index, episode): (usize, &Episode)| -> Result<Sample> {
+            let finite = |values: &[f64]| values.get(index).copied().filter(|v| v.is_finite());
+            let scores = scores.iter().map(|(name, of)| ((*name).to_owned(), finite(of)));
+            Ok(Sample {
+                stage: self.name.clone(),
+                step,
+                prompt: self.tokenizer.decode(&episode.prompt, true)?,
+                response: self.tokenizer.decode(&episode.response, true)?,
+                scores: scores.collect(),
+            })
+        };
+        let samples = episodes.iter().enumerate().map(sample).collect::<Result<_>>()?;
+        Ok((line(&episodes, &scores), samples))
+    }
+
+    /// How good a policy is on the held-out prompts, before anything is learnt; what it says to them is
+    /// written into the run's folder, if there is one.
+    ///
+    /// # Errors
+    /// As [`Setup::sample`] and [`Setup::describe`]; a file that cannot be written; a signal.
+    pub fn show_start(&self, bank: &ModelBank, folder: Option<&RunFolder>) -> Result<String> {
+        let (text, samples) = match self.show(bank, 0) {
+            Err(_) if self.stop.is_stopped() => return Err(nothing_learnt()),
+            shown => shown?,
+        };
+        let path = folder.map(|folder| folder.file(SAMPLES));
+        let file = path.map(|path| match self.place.existing {
+            Overwrite::Continue => SamplesFile::resume(&path, |_| true),
+            _ => SamplesFile::create(&path),
+        });
+        if let Some(mut file) = file.transpose()? {
+            file.write(&samples)?;
         }
         Ok(text)
-    }
-
-    /// How good a policy is on the held-out prompts.
-    ///
-    /// # Errors
-    /// As [`Setup::sample`] and [`Setup::describe`].
-    pub fn show(&self, bank: &ModelBank) -> Result<String> {
-        if self.data.held_out.is_empty() {
-            return Ok("no prompts are held out".into());
-        }
-        self.describe(&self.sample(bank, &self.data.held_out, 1, usize::MAX >> 32)?)
-    }
-
-    /// As [`Setup::show`], before anything is learnt.
-    ///
-    /// # Errors
-    /// As [`Setup::show`]; a signal.
-    pub fn show_start(&self, bank: &ModelBank) -> Result<String> {
-        match self.show(bank) {
-            Err(_) if self.stop.is_stopped() => Err(nothing_learnt()),
-            shown => shown,
-        }
     }
 
     /// Makes the run's folder, after all inputs are read and before anything is computed, and writes the
@@ -529,6 +562,9 @@ impl Setup {
     /// A folder that holds an earlier result, or cannot be written.
     pub fn begin<A: Serialize>(&self, settings: &A) -> Result<RunFolder> {
         let folder = begin(&self.place, &RunConfig { settings, inputs: self.inputs.clone() })?;
+        let goes_on = self.place.existing == Overwrite::Continue;
+        let command = CommandLine::of_process(&self.device_name);
+        record_command(folder.path(), goes_on, command)?;
         self.rows.save(&folder)?;
         Ok(folder)
     }
@@ -545,6 +581,7 @@ impl Setup {
                 false => RunStatus::failed(format!("{error:#}")),
             };
             folder.set_status(&status)?;
+            report(folder.path());
         }
         done
     }
@@ -555,7 +592,7 @@ impl Setup {
         NumberCache::new(self.place.folder().with_file_name("references"))
     }
 
-    /// Saves what was learnt, then says where it is and how good it is.
+    /// Saves what was learnt, then says where it is and how good it is, and writes the run's report.
     ///
     /// # Errors
     /// What ended the training early, with where the weights are; weights that cannot be saved.
@@ -567,19 +604,40 @@ impl Setup {
         ended: Result<()>,
     ) -> Result<()> {
         let save = |dir: &Path| -> Result<()> { self.save(bank, dir) };
-        match keep(folder, self.result(), progress, ended, &self.stop, save)? {
-            Kept::Complete(path) => say!("saved in {}", path.display()),
+        let kept = match keep_in(&folder, self.result(), progress, ended, &self.stop, save) {
+            Ok(kept) => kept,
+            Err(error) => {
+                report(folder.path());
+                return Err(error);
+            }
+        };
+        // What was learnt is saved, so whatever goes wrong with showing it is told after the rest is done.
+        let after = self.after(&folder, bank, progress.done);
+        match kept {
+            Kept::Complete(_) => {
+                let path = folder.finish()?;
+                say!("saved in {}", path.join(self.result()).display());
+                report(&path);
+            }
             Kept::Stopped(path) => {
                 say!("stopped: the weights {progress} are saved in {}", path.display());
+                report(folder.path());
             }
         }
-        match self.show(bank) {
+        match after {
             Err(_) if self.stop.is_stopped() => Ok(()),
-            shown => {
-                say!("after:  {}", shown?);
+            text => {
+                say!("after:  {}", text?);
                 Ok(())
             }
         }
+    }
+
+    /// Writes what a policy says to the held-out prompts after its last step; a line on how good it is.
+    fn after(&self, folder: &RunFolder, bank: &ModelBank, step: usize) -> Result<String> {
+        let (text, samples) = self.show(bank, step)?;
+        SamplesFile::resume(&folder.file(SAMPLES), |sample| sample.step < step)?.write(&samples)?;
+        Ok(text)
     }
 
     /// Writes the policy in Hugging Face layout with its tokenizer, or its adapter in PEFT layout.
@@ -593,6 +651,27 @@ impl Setup {
         copy_companions(&self.companions, dir)?;
         Ok(())
     }
+}
+
+/// Name of the file of responses in a run's folder.
+const SAMPLES: &str = "samples.jsonl";
+
+/// Writes the report of a run. What the run has learnt is saved already, so a page that cannot be written is
+/// told and no fault of the run.
+pub fn report(folder: &Path) {
+    if let Err(error) = hydralign::report::write(folder) {
+        note(&format!("there is no report: {error}"));
+    }
+}
+
+fn line(episodes: &[Episode], scores: &[(&str, Vec<f64>)]) -> String {
+    let length = episodes.iter().map(|e| e.response.len()).sum::<usize>();
+    let length = length as f64 / episodes.len().max(1) as f64;
+    let mut text = format!("{} responses of {length:.1} tokens", episodes.len());
+    for (name, values) in scores {
+        text += &format!(", {name} {:.2}", mean(values).unwrap_or(f64::NAN));
+    }
+    text
 }
 
 struct Passing<'a> {

@@ -106,7 +106,8 @@ fn main() -> Result<()> {
     let reward = setup.passing_reward()?;
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
-        say!("before: {}", setup.show_start(&ModelBank::frozen(setup.policy.clone()))?);
+        let start = ModelBank::frozen(setup.policy.clone());
+        say!("before: {}", setup.show_start(&start, Some(&folder))?);
         setup.policy()
     })?;
     let prompts = args.watch.prompts(&setup, &reward, None)?;

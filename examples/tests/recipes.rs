@@ -4,7 +4,7 @@ mod common;
 
 use common::{fault, good, run};
 use hydralign::core::Phase;
-use hydralign::runs::read_metrics;
+use hydralign::runs::{read_commands, read_metrics, read_samples};
 use hydralign_examples::base_model_dir;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ fn every_recipe_runs_on_the_shipped_task() {
         assert!(text.contains("gold score"), "{name}: {text}");
         let saved = folder.path().join(format!("runs/{name}-0/model/model.safetensors"));
         assert!(saved.exists(), "{name}");
+        says_what_it_did(name, &folder.path().join(format!("runs/{name}-0")));
     }
     // The same model and data again: the references are where the first run left them.
     let again = good(&run(folder.path(), "dpo", &["--smoke"]));
@@ -37,6 +38,31 @@ fn every_recipe_runs_on_the_shipped_task() {
     let there = |name: &str| folder.path().join(name).join("model/model.safetensors").exists();
     assert!(there("runs/dpo-0-2") && !folder.path().join("runs/dpo-0-3").exists());
     assert!(there("runs/dpo-0") && !folder.path().join("runs/dpo-0.new").exists());
+}
+
+/// A run folder holds its numbers for people and for TensorBoard, and what the model says to the same prompts
+/// before and after.
+fn says_what_it_did(name: &str, folder: &Path) {
+    let lines = read_metrics(&folder.join("metrics.jsonl")).unwrap();
+    let steps: Vec<usize> = lines.iter().map(|line| line.step).collect();
+    assert_eq!(steps, (1..=lines[0].steps).collect::<Vec<_>>(), "{name}");
+    let samples = read_samples(&folder.join("samples.jsonl")).unwrap();
+    let of = |step: usize| -> Vec<&str> {
+        samples.iter().filter(|s| s.step == step).map(|s| s.prompt.as_str()).collect()
+    };
+    let (before, after) = (of(0), of(lines.len()));
+    assert!(!before.is_empty() && before == after, "{name}: {} samples", samples.len());
+    assert_eq!(samples.len(), 2 * before.len(), "{name}");
+    assert!(samples.iter().all(|s| s.stage == name && s.scores.len() == 2), "{name}");
+    let commands = read_commands(folder).unwrap();
+    assert_eq!(commands[0].command[..2], [name, "--smoke"], "{name}");
+    let tags = std::fs::read_dir(folder.join("tensorboard")).unwrap();
+    let bytes = std::fs::read(tags.last().unwrap().unwrap().path()).unwrap();
+    let tag = format!("{name}/{}", lines[0].values[0].0);
+    let found = bytes.windows(tag.len()).filter(|window| *window == tag.as_bytes()).count();
+    assert_eq!(found, lines.len(), "{name}: {tag}");
+    let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("<dd>finished</dd>") && page.contains("<figure>"), "{name}");
 }
 
 #[test]

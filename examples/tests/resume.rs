@@ -7,9 +7,9 @@ mod common;
 use burn_pack::Reader;
 use common::{fault, good, put_reward, run};
 use hydralign::core::random::splitmix64;
-use hydralign::runs::{MetricsLine, read_metrics};
+use hydralign::runs::{MetricsLine, Sample, read_metrics, read_samples};
 use hydralign_examples::base_model_dir;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,12 +20,12 @@ const RUNS: [(&str, &str, &str); 5] = [
     (
         "dpo",
         "dpo",
-        "--preferences pairs.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4 --eval-every 3 --best-metric loss --patience 3",
+        "--preferences pairs.jsonl --prompts prompts.jsonl --epochs 4 --minibatch 8 --max-new-tokens 4 --eval-every 3 --best-metric loss --patience 3",
     ),
     (
         "kto",
         "kto",
-        "--preferences pairs.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4 --on-non-finite halve",
+        "--preferences pairs.jsonl --prompts prompts.jsonl --epochs 2 --minibatch 12 --max-new-tokens 4 --on-non-finite halve",
     ),
     (
         "spr",
@@ -105,13 +105,14 @@ fn runs() -> Vec<(String, &'static str, String)> {
 /// Stage, step and values of a line.
 type Reported = (String, usize, Vec<(String, Option<f64>)>);
 
-/// What is to be the same: the models' files, the tensors of the last checkpoints, and the metrics but for the
-/// time and the memory that they took.
+/// What is to be the same: the models' files, the tensors of the last checkpoints, the metrics but for the
+/// time and the memory that they took, and what the models say before and after.
 #[derive(PartialEq)]
 struct Outcome {
     models: BTreeMap<PathBuf, Vec<u8>>,
     state: Vec<Vec<u8>>,
     metrics: Vec<Reported>,
+    samples: Vec<Sample>,
 }
 
 /// Folders in a folder, in order.
@@ -157,10 +158,11 @@ fn outcome(folder: &Path) -> Outcome {
     let state = newest.iter().flat_map(of).collect();
     let part = |line: MetricsLine| (line.stage, line.step, line.values);
     let metrics = read_metrics(&out.join("metrics.jsonl")).unwrap().into_iter().map(part).collect();
+    let samples = read_samples(&out.join("samples.jsonl")).unwrap();
     let mut found = BTreeMap::new();
     weights(&out, &mut found);
     let inside = |(path, bytes): (PathBuf, _)| (path.strip_prefix(&out).unwrap().into(), bytes);
-    Outcome { models: found.into_iter().map(inside).collect(), state, metrics }
+    Outcome { models: found.into_iter().map(inside).collect(), state, metrics, samples }
 }
 
 fn names(outcome: &Outcome) -> Vec<&PathBuf> {
@@ -201,6 +203,8 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             "{name}: {} steps",
             expected.metrics.len()
         );
+        let sets: BTreeSet<usize> = expected.samples.iter().map(|sample| sample.step).collect();
+        assert_eq!(sets.len(), 2, "{name}: before and after");
         let mut cut = 0;
         for turn in 0..kills() {
             let one = folder();
@@ -217,6 +221,14 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             let got = outcome(one.path());
             let what = format!("{name}, run {turn}");
             assert_eq!(got.metrics, expected.metrics, "{what}");
+            assert_eq!(got.samples, expected.samples, "{what}");
+            assert_eq!(
+                fs::read_dir(one.path().join("OUT/tensorboard")).unwrap().count(),
+                1,
+                "{what}"
+            );
+            let report = fs::read_to_string(one.path().join("OUT/report.html")).unwrap();
+            assert!(report.contains("<dd>finished</dd>"), "{what}: {report}");
             assert!(got.state == expected.state, "{what}: another state after it was killed");
             assert_eq!(names(&got), names(&expected), "{what}");
             assert!(got.models == expected.models, "{what}: another model after it was killed");

@@ -86,6 +86,14 @@ impl StepReport {
     pub fn get(&self, name: &str) -> Option<f64> {
         self.stats.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
     }
+
+    /// The statistics, then the loss, the norm and the learning rate of the step, by name: what an
+    /// [`Observer`](hydralign_core::Observer) is told.
+    pub fn values(&self, lr: f64) -> Vec<(String, f64)> {
+        let shared = [("loss", self.loss), ("grad_norm", self.grad_norm), ("lr", lr)];
+        let all = self.stats.iter().copied().chain(shared);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// A model with the optimizer that trains it.

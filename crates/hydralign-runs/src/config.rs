@@ -87,7 +87,7 @@ impl<T: Serialize> RunConfig<T> {
             return Ok(());
         }
         let table = |text: &str| toml::from_str::<Table>(text).unwrap_or_default();
-        let (here, there) = (leaves(&table(&here)), leaves(&table(&there)));
+        let (here, there) = (flat_settings(&table(&here)), flat_settings(&table(&there)));
         let differs = |key: &&String| here.get(*key) != there.get(*key);
         let mut keys: Vec<String> =
             here.keys().chain(there.keys()).filter(differs).cloned().collect();
@@ -109,12 +109,12 @@ impl<T: Serialize> RunConfig<T> {
 }
 
 /// The values of a table that are no tables, by their dotted keys.
-fn leaves(table: &Table) -> BTreeMap<String, Value> {
+pub fn flat_settings(table: &Table) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for (key, value) in table {
         match value {
             Value::Table(inner) => {
-                let below = leaves(inner).into_iter();
+                let below = flat_settings(inner).into_iter();
                 all.extend(below.map(|(name, value)| (format!("{key}.{name}"), value)));
             }
             value => {

@@ -135,13 +135,15 @@ pub enum RunError {
         /// Its value.
         value: String,
     },
-    /// A line of a metrics file that is not a metrics line.
-    #[error("{}:{line}: not a metrics line: {reason}", path.display())]
-    Metrics {
+    /// A line of a run's file that is whole and not what the file holds.
+    #[error("{}:{line}: not a {what} line: {reason}", path.display())]
+    JsonLine {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
+        /// What its lines are.
+        what: &'static str,
         /// What the parser says.
         reason: serde_json::Error,
     },

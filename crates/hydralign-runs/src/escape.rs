@@ -1,5 +1,6 @@
-/// Text as XML holds it; characters that XML forbids become U+FFFD.
-pub(crate) fn escape(text: &str) -> String {
+/// Text as HTML and XML hold it, in elements and in attributes between double quotes; characters that XML
+/// forbids become U+FFFD, ends of lines and tabs become spaces.
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

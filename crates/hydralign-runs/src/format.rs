@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// Four significant digits, in scientific notation where plain digits would be unreadable.
-pub(crate) fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     if !value.is_finite() || value == 0.0 {
         return value.to_string();
     }
@@ -13,7 +13,7 @@ pub(crate) fn significant(value: f64) -> String {
 }
 
 /// `4.2s`, `3m 07s` or `2h 05m`.
-pub(crate) fn duration(time: Duration) -> String {
+pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if seconds < 59.95 {
         return format!("{seconds:.1}s");

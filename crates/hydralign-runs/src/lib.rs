@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod cache;
+mod command;
 mod config;
+mod crc32c;
 mod disk;
 mod error;
 mod escape;
 mod folder;
 mod format;
 mod inputs;
+mod json_lines;
 mod keep;
 mod ledger;
 mod look;
@@ -20,21 +23,27 @@ mod phases;
 mod place;
 mod plot;
 mod pool_cleaner;
+mod predicted;
 mod progress;
+mod samples;
 mod schedule;
 mod stats;
 mod status;
 mod stop;
 mod table;
+mod tensorboard;
 #[cfg(test)]
 mod testing;
 mod timeline;
 
 pub use cache::{Cached, NumberCache};
-pub use config::RunConfig;
+pub use command::{CommandLine, read_commands, record_command};
+pub use config::{RunConfig, flat_settings};
 pub use disk::{free_space, require_space};
 pub use error::RunError;
+pub use escape::escape;
 pub use folder::{CHECKPOINTS, Overwrite, RunFolder, write_atomic, write_dir_atomic};
+pub use format::{duration, significant};
 pub use inputs::{Input, Inputs};
 pub use keep::{Kept, Steps, keep, keep_in};
 pub use ledger::Ledger;
@@ -48,7 +57,9 @@ pub use phases::{PhaseClock, PhaseTotal};
 pub use place::Place;
 pub use plot::{Bar, BarGroup, LinePlot, PlotSpec, Series, StackedBars, plot_memory, plot_metrics};
 pub use pool_cleaner::PoolCleaner;
+pub use predicted::{PredictedBytes, read_predicted, record_predicted};
 pub use progress::Progress;
+pub use samples::{Sample, SamplesFile, read_samples};
 pub use schedule::{Decay, Schedule};
 pub use stats::{WinRate, mean, paired_win_rate, sample_std, win_rate};
 pub use status::{RunState, RunStatus};

@@ -1,3 +1,5 @@
+use crate::json_lines::{json_line, json_lines};
+use crate::tensorboard::EventFile;
 use crate::{Ledger, MemoryTimeline, PhaseBytes, PhaseClock, RunError, write_atomic};
 use hydralign_core::{Observer, Phase, Stats};
 use hydralign_memory::Meter;
@@ -53,6 +55,7 @@ pub struct MetricsFile {
     earlier_seconds: f64,
     phases: PhaseClock,
     memory: Option<MemoryTimeline>,
+    events: Option<EventFile>,
     error: Option<RunError>,
 }
 
@@ -72,14 +75,14 @@ impl MetricsFile {
     /// them again, so the caller keeps the lines up to the checkpoint.
     ///
     /// # Errors
-    /// [`RunError::Io`], and [`RunError::Metrics`] as for [`read_metrics`].
+    /// [`RunError::Io`], and [`RunError::JsonLine`] as for [`read_metrics`].
     pub fn resume(path: &Path, keep: impl Fn(&MetricsLine) -> bool) -> Result<Self, RunError> {
         let text = fs::read(path).map_err(RunError::io("read", path))?;
         let (mut bytes, mut last) = (Vec::new(), None);
-        for (line, raw) in lines(path, &text)? {
+        for (line, raw) in json_lines::<MetricsLine>(path, "metrics", &text)? {
             // As they were written: a number that is read and written again may change its last digit.
             if keep(&line) {
-                bytes.extend_from_slice(raw.trim_ascii_end());
+                bytes.extend_from_slice(raw);
                 bytes.push(b'\n');
                 last = Some(line);
             }
@@ -98,6 +101,7 @@ impl MetricsFile {
             earlier_seconds,
             phases: PhaseClock::new(),
             memory: None,
+            events: None,
             error: None,
         })
     }
@@ -110,6 +114,19 @@ impl MetricsFile {
         self
     }
 
+    /// Also writes an event file for TensorBoard into a folder: scalars `stage/name` by step.
+    ///
+    /// It begins with the lines that are kept of an earlier part of the run, and takes the place of the event
+    /// file that that part has left there.
+    ///
+    /// # Errors
+    /// [`RunError::Io`], and [`RunError::JsonLine`] as for [`read_metrics`].
+    pub fn with_tensorboard(mut self, folder: &Path) -> Result<Self, RunError> {
+        let lines = read_metrics(&self.path)?;
+        self.events = Some(EventFile::create(folder, &lines, self.seconds())?);
+        Ok(self)
+    }
+
     fn seconds(&self) -> f64 {
         self.earlier_seconds + self.start.elapsed().as_secs_f64()
     }
@@ -117,11 +134,14 @@ impl MetricsFile {
     /// The first error of the lines written so far; the file is complete without one.
     ///
     /// # Errors
-    /// [`RunError::Io`] of the first line that could not be written.
+    /// [`RunError::Io`] of the first line or event that could not be written.
     pub fn finish(self) -> Result<(), RunError> {
         match self.error {
             Some(error) => Err(error),
-            None => self.file.sync_all().map_err(RunError::io("synchronise", &self.path)),
+            None => {
+                self.events.as_ref().map_or(Ok(()), EventFile::sync)?;
+                self.file.sync_all().map_err(RunError::io("synchronise", &self.path))
+            }
         }
     }
 
@@ -156,12 +176,13 @@ impl Observer for MetricsFile {
         if self.error.is_some() {
             return;
         }
-        let mut bytes = Vec::new();
         let line = self.line(stats);
         // One write a line, without a buffer: a crash can tear the last line and no other.
-        let written = append_json(&mut bytes, &line).and_then(|()| self.file.write_all(&bytes));
-        if let Err(reason) = written {
-            self.error.get_or_insert_with(|| RunError::io("write", &self.path)(reason));
+        let written = json_line(&line).and_then(|bytes| self.file.write_all(&bytes));
+        let written = written.map_err(RunError::io("write", &self.path));
+        let told = self.events.as_mut().map_or(Ok(()), |events| events.append(&line));
+        if let Err(error) = written.and(told) {
+            self.error.get_or_insert(error);
         }
     }
 }
@@ -169,32 +190,11 @@ impl Observer for MetricsFile {
 /// Reads a metrics file; a last line that a crash tore is left out.
 ///
 /// # Errors
-/// [`RunError::Io`], or [`RunError::Metrics`] with the number of a line that is whole and
+/// [`RunError::Io`], or [`RunError::JsonLine`] with the number of a line that is whole and
 /// still not a metrics line.
 pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, RunError> {
     let text = fs::read(path).map_err(RunError::io("read", path))?;
-    Ok(lines(path, &text)?.into_iter().map(|(line, _)| line).collect())
-}
-
-/// The lines of a metrics file, each with its bytes.
-fn lines<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(MetricsLine, &'a [u8])>, RunError> {
-    let mut lines = Vec::new();
-    for (index, raw) in text.split_inclusive(|&b| b == b'\n').enumerate() {
-        match serde_json::from_slice(raw) {
-            Ok(line) => lines.push((line, raw)),
-            Err(_) if !raw.ends_with(b"\n") => {}
-            Err(reason) => {
-                return Err(RunError::Metrics { path: path.into(), line: index + 1, reason });
-            }
-        }
-    }
-    Ok(lines)
-}
-
-fn append_json(bytes: &mut Vec<u8>, line: &MetricsLine) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *bytes, line)?;
-    bytes.push(b'\n');
-    Ok(())
+    Ok(json_lines(path, "metrics", &text)?.into_iter().map(|(line, _)| line).collect())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -202,3 +202,27 @@ fn a_file_without_memory_says_nothing_of_it() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with(old) && !text.contains("memory"), "{text}");
 }
+
+#[test]
+fn tensorboard_has_each_step_of_a_continued_run_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let board = folder.path().join("tensorboard");
+    let mut file = MetricsFile::create(&path).unwrap().with_tensorboard(&board).unwrap();
+    (1..=5).for_each(|step| file.stats(&stats("dpo", step, &[("loss", step as f64)])));
+    drop(file);
+    let keep = |line: &MetricsLine| line.step <= 3;
+    let mut file = MetricsFile::resume(&path, keep).unwrap().with_tensorboard(&board).unwrap();
+    (4..=6).for_each(|step| file.stats(&stats("dpo", step, &[("loss", -(step as f64))])));
+    file.finish().unwrap();
+    let files: Vec<_> = fs::read_dir(&board).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let bytes = fs::read(&files[0]).unwrap();
+    // A value stands behind its tag: field 2, four bytes.
+    let tag = b"dpo/loss\x15";
+    let values: Vec<f32> = (bytes.windows(tag.len() + 4))
+        .filter(|window| window.starts_with(tag))
+        .map(|window| f32::from_le_bytes(window[tag.len()..].try_into().unwrap()))
+        .collect();
+    assert_eq!(values, [1.0, 2.0, 3.0, -4.0, -5.0, -6.0]);
+}

@@ -51,9 +51,6 @@ where
         let read: Vec<Sequence> =
             batches.iter().flat_map(|(tokens, _)| tokens.sequences().iter().cloned()).collect();
         learnt(&read, predicts(&self.objective.reads()), 1, context.observer);
-        let report = learner.step(&self.objective, &batches, lr)?;
-        let own = report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value));
-        let shared = [("loss", report.loss), ("grad_norm", report.grad_norm), ("lr", lr)];
-        Ok(own.chain(shared.map(|(name, value)| (name.to_owned(), value))).collect())
+        Ok(learner.step(&self.objective, &batches, lr)?.values(lr))
     }
 }

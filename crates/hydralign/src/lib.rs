@@ -13,6 +13,7 @@ pub use hydralign_kernels as kernels;
 pub use hydralign_memory as memory;
 pub use hydralign_models as models;
 pub use hydralign_placement as placement;
+pub use hydralign_report as report;
 pub use hydralign_rewards as rewards;
 pub use hydralign_rollout as rollout;
 pub use hydralign_runs as runs;

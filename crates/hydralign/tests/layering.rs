@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Every crate and the crates that it may use, from the bottom up: a crate may use only
 /// crates above its own line.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("hydralign-json", &[]),
     ("hydralign-placement", &[]),
     ("hydralign-advantage", &[]),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("hydralign-rollout", &["core", "kernels"]),
     ("hydralign-algorithms", &["placement", "advantage", "core", "rollout", "kernels"]),
     ("hydralign-runs", &["placement", "memory", "advantage", "core", "rollout", "algorithms"]),
+    ("hydralign-report", &["memory", "runs"]),
     (
         "hydralign-train",
         &[
@@ -57,6 +58,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "rollout",
     "algorithms",
     "runs",
+    "report",
     "train",
 ];
 

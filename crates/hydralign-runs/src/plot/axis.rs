@@ -8,7 +8,7 @@ pub(super) struct Axis {
 }
 
 /// Below this share of its magnitude a range is rounding noise: the values are constant.
-const FLAT: f64 = 1e-12;
+const FLAT: f64 = 1e-6;
 /// Smaller magnitudes are drawn as zero; their ticks would underflow.
 const TINY: f64 = 1e-280;
 /// Larger ones are drawn at this edge; sums of them would overflow.
@@ -66,7 +66,7 @@ impl Axis {
         let magnitude = self.low.abs().max(self.high.abs());
         if tick == 0.0 {
             "0".to_owned()
-        } else if magnitude >= 1e6 || digits > 4 {
+        } else if magnitude >= 1e6 || digits > if magnitude < 0.01 { 4 } else { 6 } {
             let significant = magnitude.log10().floor() as i32 + digits;
             format!("{tick:.*e}", significant.clamp(0, 6) as usize)
         } else {
@@ -112,6 +112,15 @@ mod tests {
         assert_eq!(labels(&values), ["-0.2", "0", "0.2", "0.4"]);
         let small = Axis::of_values(&[1.1e-6, 2.9e-6]).unwrap();
         assert_eq!(labels(&small), ["1.0e-6", "1.5e-6", "2.0e-6", "2.5e-6", "3.0e-6"]);
+    }
+
+    #[test]
+    fn what_differs_by_rounding_alone_is_level() {
+        let ratio = Axis::of_values(&[1.0 - 6e-8, 1.0, 1.0 + 1.2e-7]).unwrap();
+        assert_eq!(labels(&ratio), ["0.90", "0.95", "1.00", "1.05", "1.10"]);
+        let near = Axis::of_values(&[1.0, 1.000_02]).unwrap();
+        assert_eq!(labels(&near)[0], "1.000000");
+        assert_eq!(labels(&near)[1], "1.000005");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) const LEFT: f64 = 74.0;
 pub(super) const RIGHT: f64 = 22.0;
 pub(super) const BOTTOM: f64 = 52.0;
 const LEGEND_ROW: f64 = 20.0;
+/// Keeps a long number left of the axis.
+const SQUEEZED: &str = "textLength=\"64\" lengthAdjust=\"spacingAndGlyphs\"";
 /// Between a legend's sample and its text.
 pub(super) const LEGEND_TEXT: f64 = 28.0;
 
@@ -51,7 +53,11 @@ impl Frame {
         for (tick, label) in self.y.ticks() {
             let y = self.py(tick);
             out += &svg::line((LEFT, y), (right, y), GRID);
-            out += &svg::text(LEFT - 8.0, y + 4.5, Anchor::End, FAINT_INK, &label);
+            let style = match svg::text_width(&label) > LEFT - 8.0 {
+                true => format!("{FAINT_INK} {SQUEEZED}"),
+                false => FAINT_INK.to_owned(),
+            };
+            out += &svg::text(LEFT - 8.0, y + 4.5, Anchor::End, &style, &label);
         }
         for (tick, label) in self.x.ticks() {
             let x = self.px(tick);
@@ -61,6 +67,9 @@ impl Frame {
         out += &svg::line((LEFT, bottom), (right, bottom), AXIS);
         let middle = f64::midpoint(LEFT, right);
         out += &svg::text(middle, self.height - 12.0, Anchor::Middle, INK, x_label);
+        if y_label.is_empty() {
+            return out;
+        }
         let (x, y) = (18.0, f64::midpoint(self.top, bottom));
         let turned = format!("{INK} transform=\"rotate(-90 {x:.2} {y:.2})\"");
         out + &svg::text(x, y, Anchor::Middle, &turned, y_label)

@@ -104,6 +104,24 @@ impl LinePlot {
         Ok(svg::document(720.0, 420.0, &self.title, &panel.draw()))
     }
 
+    /// As [`LinePlot::to_svg`] in a size of its own, without title and legend, for a page that writes them
+    /// itself. Its colours are attributes, which the page's style may change.
+    ///
+    /// # Errors
+    /// As [`LinePlot::to_svg`].
+    pub fn to_figure(&self, width: f64, height: f64) -> Result<String, RunError> {
+        let panel = Panel::untitled(self, width, height)?;
+        Ok(svg::document(width, height, &self.title, &panel.draw()))
+    }
+
+    /// The line of the series of that index, as an entry of a legend has it.
+    pub fn key(index: usize) -> String {
+        let line = svg::line((0.0, 5.0), (24.0, 5.0), &panel::stroke(index));
+        format!(
+            "<svg width=\"24\" height=\"10\" viewBox=\"0 0 24 10\" aria-hidden=\"true\">{line}</svg>"
+        )
+    }
+
     /// Several plots as one SVG, up to three in a row.
     ///
     /// # Errors

@@ -10,12 +10,16 @@ const COLORS: [&str; 7] =
 /// Lines of a second, third … round through the colours.
 const DASHES: [&str; 3] = ["", "6 3", "2 3"];
 
+/// Room above the data area without a title: half a line of text.
+const UNTITLED_TOP: f64 = 12.0;
+
 /// A line plot, laid out in a rectangle.
 pub(super) struct Panel<'a> {
     plot: &'a LinePlot,
     frame: Frame,
     /// Legend entries: where each begins.
     legend: Vec<(f64, f64)>,
+    titled: bool,
 }
 
 impl<'a> Panel<'a> {
@@ -29,18 +33,26 @@ impl<'a> Panel<'a> {
         let named = if plot.series.len() < 2 { &[] } else { &plot.series[..] };
         let legend = legend_places(named.iter().map(|s| s.name.as_str()), width);
         let frame = Frame { x, y, width, height, top: below(&legend) };
-        Ok(Self { plot, frame, legend })
+        Ok(Self { plot, frame, legend, titled: true })
+    }
+
+    /// Without title and legend: lines say what they are where a pointer rests on them.
+    pub(super) fn untitled(plot: &'a LinePlot, width: f64, height: f64) -> Result<Self, RunError> {
+        let panel = Self::new(plot, width, height)?;
+        let frame = Frame { top: UNTITLED_TOP, ..panel.frame };
+        Ok(Self { frame, legend: Vec::new(), titled: false, ..panel })
     }
 
     pub(super) fn draw(&self) -> String {
-        let mut out = title(&self.plot.title);
+        let mut out = if self.titled { title(&self.plot.title) } else { String::new() };
         out += &self.frame.axes(&self.plot.x_label, &self.plot.y_label);
         // Bands first, so that none covers a line.
         for (index, series) in self.plot.series.iter().enumerate() {
             out += &self.bands(series, COLORS[index % COLORS.len()]);
         }
         for (index, series) in self.plot.series.iter().enumerate() {
-            out += &self.lines(series, &stroke(index), COLORS[index % COLORS.len()]);
+            let lines = self.lines(series, &stroke(index), COLORS[index % COLORS.len()]);
+            out += &if self.titled { lines } else { svg::named(&series.name, &lines) };
         }
         out + &self.legend()
     }
@@ -96,7 +108,7 @@ fn heights(plot: &LinePlot) -> Vec<f64> {
     plot.series.iter().flat_map(of_series).collect()
 }
 
-fn stroke(index: usize) -> String {
+pub(super) fn stroke(index: usize) -> String {
     let color = COLORS[index % COLORS.len()];
     let dash = DASHES[index / COLORS.len() % DASHES.len()];
     let dash =
