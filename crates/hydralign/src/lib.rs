@@ -34,8 +34,8 @@ pub mod prelude {
     pub use crate::rollout::{Engine, GenerationConfig, Generator, Prompt, SamplerConfig};
     pub use crate::runs::{Schedule, StopFlag};
     pub use crate::train::{
-        Checkpoints, CriticFreeRecipe, OneModelRecipe, PpoRecipe, Recipe, Sampling, Supervised,
-        Trainer,
+        Checkpoints, CriticFreeRecipe, OneModelRecipe, OnlineDpoRecipe, Policy, PpoRecipe, Recipe,
+        Sampling, SpinRecipe, Supervised, Trainer, Weighing,
     };
     pub use burn::tensor::Device;
 }
