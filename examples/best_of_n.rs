@@ -14,7 +14,7 @@ use hydralign::kernels::retain_freed_memory;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{RunFolder, stop_on_ctrl_c};
-use hydralign::train::{Offline, OneModelRecipe, Policy, Weighing};
+use hydralign::train::Offline;
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;

@@ -14,7 +14,7 @@ use hydralign::memory::format_bytes;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::{HeldOutPolicy, Offline, OneModelRecipe, Policy, Sampling, Weighing};
+use hydralign::train::{HeldOutPolicy, Offline};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;

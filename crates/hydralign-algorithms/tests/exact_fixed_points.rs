@@ -5,15 +5,15 @@ mod tabular;
 use hydralign_advantage::{Normaliser, Selection, Weighting, best_of_n_kl, soft_value};
 use hydralign_algorithms::{
     Cpo, Dpo, Hinge, Ipo, Kto, KtoExample, Learner, Linex, Nll, OptimizerConfig, Orpo, Pair,
-    PairBatch, PairLoss, Preference, PrefixRegression, Reweighting, SimPo, Temperature,
-    WeightedSequence, best_of, kept, kto_batch, linex_batch, pair_batch, prefix_batch,
-    ranked_pairs, spin_pairs, token_weights, weighted_batch,
+    PairBatch, PairLoss, Preference, PrefixRegression, Reweighting, SimPo, Temperature, ValueFit,
+    WeightedSequence, best_of, kept, kto_batch, pair_batch, prefix_batch, ranked_pairs, spin_pairs,
+    weigh_tokens, weighted_batch,
 };
 use hydralign_core::{Objective, Sequence, TokenBatch};
 use std::slice::from_ref;
 use tabular::{
     ALL, REWARDS, T, Tabular, V, assert_close, device, host, normalised, optimum, prefix, rewards,
-    sequences, state, vector,
+    sequences, vector,
 };
 
 /// Minimises an objective on one batch by Adam with a falling rate.
@@ -341,20 +341,26 @@ fn prefix_values_are_expected_scores() {
 /// The minimiser of the LINEX loss is the soft value: W of the prompt from whole responses.
 #[test]
 fn linex_regression_ends_at_the_soft_value() {
-    let mut model = Tabular::uniform();
     let linex = Linex { temperature: 0.7, max_z: 7.0 };
-    let rows: Vec<(Sequence, Vec<f32>)> = sequences(0)
-        .into_iter()
-        .zip(REWARDS)
-        .map(|(s, r)| (Sequence { response: s.response[..1].to_vec(), ..s }, vec![r]))
-        .collect();
-    for _ in 0..4 {
-        let batches = linex_batch(&model, &linex, &rows, 4, &device()).unwrap();
-        model = minimise(model, &linex, &batches, 400);
-    }
+    let (groups, scores) = ([sequences(0)], [REWARDS.to_vec()]);
+    let values =
+        fitted(1600, |fit, learner| fit.prompt_values(learner, &linex, &groups, &scores).unwrap());
     let want = soft_value(&REWARDS, 0.7).unwrap();
-    let found = host(model.values.val())[state(0, &[])];
-    assert!((found - want).abs() < 1e-3, "{found} instead of {want}");
+    assert!((values[0] - want).abs() < 1e-3, "{} instead of {want}", values[0]);
+}
+
+/// What a value model says at the end of many single steps with a falling rate.
+fn fitted<R>(steps: usize, fit: impl Fn(&ValueFit, &mut Learner<Tabular>) -> R) -> R {
+    let config =
+        OptimizerConfig { max_grad_norm: None, epsilon: 1e-8, ..OptimizerConfig::default() };
+    let mut learner = Learner::new(Tabular::uniform(), &config);
+    let mut step = |lr: f64, steps: usize| {
+        fit(&ValueFit { steps, lr, micro_batch: ALL, device: device() }, &mut learner)
+    };
+    for i in 0..steps {
+        step(0.1 * (1.0 - i as f64 / steps as f64).powi(2), 1);
+    }
+    step(0.0, 0)
 }
 
 /// SPR's token-level form: with Q fitted to the scores, W fitted to Q by LINEX and the policy to the
@@ -362,37 +368,13 @@ fn linex_regression_ends_at_the_soft_value() {
 #[test]
 fn token_level_spr_improves_each_state_exactly() {
     let beta = 0.9;
-    let mut model = Tabular::uniform();
-    let rows: Vec<(Sequence, Vec<f32>)> =
-        sequences(0).into_iter().zip(REWARDS).map(|(s, r)| (s, vec![r; T])).collect();
-    let q_batches = prefix_batch(&rows, ALL, &device()).unwrap();
-    model = minimise(model, &PrefixRegression::of_prefixes(), &q_batches, 1500);
-    let q = host(model.prefixes.val());
-    let q_of = |s: &Sequence| -> Vec<f32> {
-        (1..=T).map(|t| q[prefix(0, &s.response[..t])] as f32).collect()
-    };
-    let w_rows: Vec<_> = sequences(0)
-        .into_iter()
-        .map(|s| {
-            let q = q_of(&s);
-            (s, q)
-        })
-        .collect();
+    let rows = sequences(0);
+    let q = fitted(1500, |fit, learner| fit.action_values(learner, &rows, &REWARDS).unwrap());
     let linex = Linex { temperature: beta, max_z: 7.0 };
-    for _ in 0..4 {
-        let batches = linex_batch(&model, &linex, &w_rows, ALL, &device()).unwrap();
-        model = minimise(model, &linex, &batches, 400);
-    }
-    let w = host(model.values.val());
-    let weighted: Vec<WeightedSequence> = w_rows
-        .iter()
-        .map(|(s, q)| {
-            let w: Vec<f32> = (0..T).map(|t| w[state(0, &s.response[..t])] as f32).collect();
-            token_weights(s.clone(), q, &w, beta, None).unwrap()
-        })
-        .collect();
+    let w = fitted(1600, |fit, learner| fit.state_values(learner, &linex, &rows, &q).unwrap());
+    let weighted = weigh_tokens(&rows, &q, &w, beta, None).unwrap();
     let batches = weighted_batch(&weighted, ALL, &device()).unwrap();
-    let end = minimise(model, &Nll, &batches, 800).probabilities(0);
+    let end = minimise(Tabular::uniform(), &Nll, &batches, 800).probabilities(0);
     // Exact values of a uniform policy, and each state's tilted distribution.
     let r = rewards();
     let mean = |a: usize| r[a * V..(a + 1) * V].iter().sum::<f64>() / V as f64;

@@ -37,8 +37,8 @@ pub mod prelude {
     pub use crate::runs::{Schedule, StopFlag};
     pub use crate::train::{
         BestBy, Checkpoints, CriticFreeRecipe, Evaluate, Guards, HeldOutPrompts, HeldOutRows,
-        ModelFolder, OneModelRecipe, PpoRecipe, PpoRun, PreferenceRun, Recipe, Sampling,
-        Supervised, Trainer,
+        ModelFolder, OneModelRecipe, OnlineDpoRecipe, Policy, PpoRecipe, PpoRun, PreferenceRun,
+        Recipe, Sampling, SpinRecipe, Supervised, Trainer, Weighing,
     };
     pub use burn::tensor::Device;
 }
