@@ -124,7 +124,7 @@ fn a_disk_that_fails_under_a_run_loses_nothing() {
             "mkdir -p DISK; mount -t tmpfs -o size=200m none DISK
             $DPO $ARGS --out DISK/OUT >said 2>&1 & run=$!
             while kill -0 $run && ! ls DISK/OUT/checkpoints/step-0000000[2-9]; do sleep 0.01; done >/dev/null 2>&1
-            {{ {harm}; }} 2>/dev/null
+            kill -STOP $run; {{ {harm}; }} 2>/dev/null; kill -CONT $run
             wait $run; echo status $?; cat said
             {mend}; ls DISK/OUT/checkpoints; echo mended
             $DPO --resume DISK/OUT 2>&1; echo status $?
