@@ -2,7 +2,6 @@ use crate::RewardError;
 use hydralign_core::{CoreError, Episode, Reward};
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,8 +54,7 @@ pub fn concurrently<R: Reward + Sync + ?Sized, T>(
 ) -> T {
     std::thread::scope(|scope| {
         // Dropped at the end of `body`, also by a panic: then the threads end, and the scope with them.
-        let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-        let concurrent = Concurrent::new(scope, reward, threads);
+        let concurrent = Concurrent::new(scope, reward, threads.max(1));
         body(&concurrent)
     })
 }
@@ -65,11 +63,11 @@ impl Concurrent {
     fn new<'scope, R: Reward + Sync + ?Sized>(
         scope: &'scope Scope<'scope, '_>,
         reward: &'scope R,
-        threads: NonZeroUsize,
+        threads: usize,
     ) -> Self {
         let (jobs, queue) = channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads.get() {
+        for _ in 0..threads {
             let queue = Arc::clone(&queue);
             scope.spawn(move || work(reward, &queue));
         }

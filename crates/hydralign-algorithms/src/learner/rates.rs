@@ -3,7 +3,7 @@ use crate::AlgorithmError;
 use crate::settings::check_not_negative;
 use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrSchedulerConfig};
-use burn::module::{ModuleVisitor, Param, ParamGroup};
+use burn::module::{ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 use hydralign_core::Differentiable;
 
@@ -29,10 +29,9 @@ impl<M: Differentiable> Learner<M> {
         check_not_negative("factor", factor)?;
         let refused = |reason| AlgorithmError::Rates { paths: paths.to_owned(), reason };
         let group = ParamGroup::from_regex(paths).map_err(|e| refused(format!("{e:?}")))?;
-        let trained = self.trained_paths();
-        let id = burn::module::ParamId::new();
-        if !trained.iter().any(|path| group.matches(&id, Some(path))) {
-            let first = trained.first().map_or("there are none", String::as_str);
+        let trained = self.trained();
+        if !trained.iter().any(|(id, path)| group.matches(id, Some(path))) {
+            let first = trained.first().map_or("there are none", |(_, path)| path);
             return Err(refused(format!("it matches no trained parameter; the first is {first}")));
         }
         self.rates.push(RateGroup { paths: group, factor });
@@ -41,6 +40,10 @@ impl<M: Differentiable> Learner<M> {
 
     /// The paths of the parameters that are trained, as [`Learner::with_rate`] matches them.
     pub fn trained_paths(&self) -> Vec<String> {
+        self.trained().into_iter().map(|(_, path)| path).collect()
+    }
+
+    fn trained(&self) -> Vec<(ParamId, String)> {
         let mut paths = Paths::default();
         self.model().visit(&mut paths);
         paths.trained
@@ -66,7 +69,7 @@ impl<M: Differentiable> Learner<M> {
 #[derive(Default)]
 struct Paths {
     at: Vec<String>,
-    trained: Vec<String>,
+    trained: Vec<(ParamId, String)>,
 }
 
 impl ModuleVisitor for Paths {
@@ -80,7 +83,7 @@ impl ModuleVisitor for Paths {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
-            self.trained.push(self.at.join("."));
+            self.trained.push((param.id, self.at.join(".")));
         }
     }
 }
