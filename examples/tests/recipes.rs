@@ -38,6 +38,11 @@ fn every_recipe_runs_on_the_shipped_task() {
     let there = |name: &str| folder.path().join(name).join("model/model.safetensors").exists();
     assert!(there("runs/dpo-0-2") && !folder.path().join("runs/dpo-0-3").exists());
     assert!(there("runs/dpo-0") && !folder.path().join("runs/dpo-0.new").exists());
+    good(&run(folder.path(), "compare_runs", &["runs/dpo-0", "runs/dpo-0-2"]));
+    let page = std::fs::read_to_string(folder.path().join("compare.html")).unwrap();
+    assert!(page.contains("<td>loss</td><td>dpo</td><td>orpo</td>"), "{page}");
+    let said = fault(&run(folder.path(), "compare_runs", &["runs/dpo-0", "runs"]));
+    assert!(said.contains("runs is no run folder"), "{said}");
 }
 
 /// A run folder holds its numbers for people and for TensorBoard, and what the model says to the same prompts

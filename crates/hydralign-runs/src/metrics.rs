@@ -79,8 +79,8 @@ impl MetricsFile {
     pub fn resume(path: &Path, keep: impl Fn(&MetricsLine) -> bool) -> Result<Self, RunError> {
         let text = fs::read(path).map_err(RunError::io("read", path))?;
         let (mut bytes, mut last) = (Vec::new(), None);
-        for (line, raw) in json_lines::<MetricsLine>(path, "metrics", &text)? {
-            // As they were written: a number that is read and written again may change its last digit.
+        for (line, raw) in lines(path, &text)? {
+            // As they were written: seconds that are read and written again may change their last digit.
             if keep(&line) {
                 bytes.extend_from_slice(raw);
                 bytes.push(b'\n');
@@ -194,7 +194,30 @@ impl Observer for MetricsFile {
 /// still not a metrics line.
 pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, RunError> {
     let text = fs::read(path).map_err(RunError::io("read", path))?;
-    Ok(json_lines(path, "metrics", &text)?.into_iter().map(|(line, _)| line).collect())
+    Ok(lines(path, &text)?.into_iter().map(|(line, _)| line).collect())
+}
+
+/// The lines of a metrics file, each with its bytes.
+fn lines<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(MetricsLine, &'a [u8])>, RunError> {
+    let mut lines = json_lines::<MetricsLine>(path, "metrics", text)?;
+    lines.iter_mut().for_each(|(line, raw)| restore(line, &String::from_utf8_lossy(raw)));
+    Ok(lines)
+}
+
+/// Sets each value to the number that was written: the parser may miss it by a few of the last
+/// bits.
+fn restore(line: &mut MetricsLine, raw: &str) {
+    for (name, value) in &mut line.values {
+        let Some(read) = *value else { continue };
+        let written = |number: &f64| {
+            let pair = serde_json::to_string(name)
+                .and_then(|name| Ok(format!("{name}:{}", serde_json::to_string(number)?)));
+            pair.is_ok_and(|pair| [",", "}"].iter().any(|end| raw.contains(&(pair.clone() + end))))
+        };
+        let near = [0, 1, -1, 2, -2, 3, -3, 4, -4];
+        let near = near.map(|bits| f64::from_bits(read.to_bits().wrapping_add_signed(bits)));
+        *value = near.into_iter().filter(|v| v.is_finite()).find(written).or(*value);
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

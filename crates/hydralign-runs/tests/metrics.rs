@@ -41,6 +41,30 @@ fn lines_come_back_as_they_were_reported() {
 }
 
 #[test]
+fn numbers_come_back_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let mut file = MetricsFile::create(&path).unwrap();
+    // Midpoints of two neighbours in single precision, which the last bit rounds to one or the other.
+    let number = |i: u32| {
+        let single = f32::from_bits(0x3090_0000 + i * 7919);
+        f64::midpoint(f64::from(single), f64::from(single.next_up()))
+    };
+    let values = |step: u32| (0..100).map(move |i| (format!("v\"{i}"), number(100 * step + i)));
+    for step in 0..100 {
+        let (stage, values) = ("ppo".to_owned(), values(step).collect());
+        file.stats(&Stats { stage, step: step as usize, steps: 100, values });
+    }
+    let lines = read_metrics(&path).unwrap();
+    for (line, step) in lines.iter().zip(0..) {
+        for (name, value) in values(step) {
+            assert_eq!(line.get(&name).map(f64::to_bits), Some(value.to_bits()), "{name} {step}");
+        }
+    }
+    assert_eq!(lines.len(), 100);
+}
+
+#[test]
 fn values_that_json_cannot_hold_survive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");

@@ -34,6 +34,10 @@ fn tensorboard_reads_what_was_measured() {
                 let score = (step as f64 * 0.37).sin() * by;
                 let loss = if step % 7 == 3 { f64::NAN } else { 1e-8 * by * step as f64 };
                 let mut values = vec![("score".to_owned(), score), ("größe 1/2".to_owned(), loss)];
+                // Single precision rounds it by its last bit.
+                let single = f32::from_bits(0x3090_0000 + 7919 * step as u32);
+                let midpoint = f64::midpoint(f64::from(single), f64::from(single.next_up()));
+                values.push(("midpoint".to_owned(), midpoint * by));
                 // Some values come now and then, as those of an evaluation do.
                 values.extend((step % 5 == 0).then(|| ("kl".to_owned(), f64::INFINITY * by)));
                 let stage = stage.to_owned();
