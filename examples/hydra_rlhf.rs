@@ -16,8 +16,9 @@ use hydralign::memory::{Category, Meter, Method, format_bytes, parse_bytes};
 use hydralign::models::{ModelBank, SaveOptions, copy_companions, save_adapter, save_checkpoint};
 use hydralign::prelude::*;
 use hydralign::runs::{
-    Above, Inputs, Kept, Ledger, MetricsFile, Overwrite, PhaseClock, Place, PoolCleaner, Progress,
-    RunConfig, RunFolder, RunStatus, SharedMeter, Steps, StopFlag, keep_in, read_metrics,
+    Above, CommandLine, Inputs, Kept, Ledger, MetricsFile, Overwrite, PhaseClock, Place,
+    PoolCleaner, PredictedBytes, Progress, RunConfig, RunFolder, RunStatus, Sample, SamplesFile,
+    SharedMeter, Steps, StopFlag, keep_in, read_metrics, record_command, record_predicted,
     stop_on_ctrl_c, write_atomic,
 };
 use hydralign::train::{BudgetWatch, StageCheckpoints, carried, checkpoint_bytes};
@@ -28,9 +29,10 @@ use hydralign_examples::recipe::Recipe;
 use hydralign_examples::resume::{metrics_after, resumed, stage_checkpoints};
 use hydralign_examples::rows::{BadRow, Truncate};
 use hydralign_examples::say;
-use hydralign_examples::setup::{begin, existing};
+use hydralign_examples::setup::{begin, existing, report as write_report};
 use hydralign_examples::stages::{Stages, Trained, is_numerical, placement_for};
 use hydralign_examples::{base_model_dir, device, flags, memory, note, report};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -232,6 +234,8 @@ fn main() -> Result<()> {
     }
     let config = RunConfig { settings: &recipe, inputs };
     let folder = begin(&args.place(&recipe), &config)?;
+    let command = CommandLine::of_process(&args.device);
+    record_command(folder.path(), args.resume.is_some(), command)?;
     data.rows.save(&folder)?;
     let checkpoints = stage_checkpoints(&folder, recipe.keep_checkpoints)?;
     let stages = Stages {
@@ -251,6 +255,8 @@ fn main() -> Result<()> {
         stop: &stop,
         meter,
         base_dir: dir,
+        // Every model is asked again, also in a run that goes on.
+        samples: RefCell::new(SamplesFile::create(&folder.file("samples.jsonl"))?),
     };
     let began = Instant::now();
     let complete = run.go(base);
@@ -258,8 +264,12 @@ fn main() -> Result<()> {
     if let Err(error) = &complete {
         folder.set_status(&RunStatus::failed(format!("{error:#}")))?;
     }
+    if !matches!(complete, Ok(true)) {
+        write_report(folder.path());
+    }
     if complete? {
         let path = folder.finish()?;
+        write_report(&path);
         say!(
             "{:.0} s in all; {} holds config.toml, metrics.jsonl, plots.svg, memory.svg and the trained weights",
             began.elapsed().as_secs_f64(),
@@ -279,6 +289,7 @@ struct Run<'a> {
     stop: &'a StopFlag,
     meter: SharedMeter,
     base_dir: PathBuf,
+    samples: RefCell<SamplesFile>,
 }
 
 impl Run<'_> {
@@ -405,10 +416,32 @@ impl Run<'_> {
                 Ok(false)
             }
             seen => {
-                judged.push((name, seen?));
+                let seen = seen?;
+                self.samples.borrow_mut().write(&self.samples_of(name, &seen)?)?;
+                judged.push((name, seen));
                 Ok(true)
             }
         }
+    }
+
+    /// The first response to each prompt, as text.
+    fn samples_of(&self, name: &str, judged: &Judged) -> Result<Vec<Sample>> {
+        let Stages { recipe, tokenizer, .. } = self.stages;
+        let stage = name.to_lowercase().replace('-', "_");
+        let metrics = read_metrics(&self.folder.file("metrics.jsonl"))?;
+        let step = metrics.iter().rfind(|line| line.stage == stage).map_or(0, |line| line.step);
+        let sample = |(index, episode): (usize, &Episode)| -> Result<Sample> {
+            let gold = judged.gold.get(index).map(|gold| ("gold".to_owned(), Some(*gold)));
+            Ok(Sample {
+                stage: stage.clone(),
+                step,
+                prompt: tokenizer.decode(&episode.prompt, true)?,
+                response: tokenizer.decode(&episode.response, true)?,
+                scores: gold.into_iter().collect(),
+            })
+        };
+        let all = judged.episodes.iter().enumerate();
+        all.step_by(recipe.evaluation.samples).map(sample).collect()
     }
 
     /// The bank that PPO trains, and the bytes that are live beside it.
@@ -473,10 +506,12 @@ impl Run<'_> {
         if let Some((phase, footprint)) = prediction.peak() {
             say!("predicted peak: {} in phase {phase}\n", format_bytes(footprint.total()));
         }
+        let budget = recipe.memory_budget.as_deref().map(parse_bytes).transpose()?;
+        let predicted = PredictedBytes::new("ppo", &prediction, budget);
+        record_predicted(self.folder.path(), predicted)?;
         let parts = self.parts(placement, architecture, longest)?;
-        let watch = match (&parts, &recipe.memory_budget) {
-            (Some(parts), Some(text)) => {
-                let bytes = parse_bytes(text)?;
+        let watch = match (&parts, budget) {
+            (Some(parts), Some(bytes)) => {
                 Some(BudgetWatch::new(parts.job(), bytes, self.meter.clone(), beside)?)
             }
             _ => None,
