@@ -11,10 +11,12 @@ use clap::Parser;
 use hydralign::advantage::{Selection, best_of_n_kl};
 use hydralign::algorithms::best_of;
 use hydralign::kernels::retain_freed_memory;
+use hydralign::memory::Method;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{RunFolder, stop_on_ctrl_c};
-use hydralign::train::Offline;
+use hydralign::train::{Offline, Sampling};
+use hydralign_examples::dry_run::{Batches, Stage};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -25,6 +27,7 @@ use serde::Serialize;
 /// Samples N responses and takes the best.
 #[derive(Parser, Debug, Serialize)]
 #[command(mut_arg("out", |a| a.requires("train")), mut_arg("overwrite", |a| a.requires("train")))]
+#[command(mut_arg("dry_run", |a| a.requires("train")))]
 #[command(mut_arg("lora_rank", |a| a.requires("train")))]
 #[command(mut_arg("checkpoint_every", |a| a.requires("train")))]
 #[command(mut_arg("keep_checkpoints", |a| a.requires("train")))]
@@ -54,9 +57,14 @@ struct Args {
 
 /// Rows that are differentiated at a time, unless a flag says otherwise.
 const MICRO_BATCH: usize = 32;
+/// Rows of an optimizer step.
+const MINIBATCH: usize = 32;
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("best_of_n", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     args.check()?;
     args.common.fill(args.train.then_some(MICRO_BATCH));
     retain_freed_memory();
@@ -67,6 +75,9 @@ fn main() -> Result<()> {
         return measure(&args, &setup, None);
     }
     setup.prompts()?;
+    if args.common.dry_run {
+        return args.tell(&setup);
+    }
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
         measure(&args, &setup, Some(&folder))?;
@@ -74,17 +85,12 @@ fn main() -> Result<()> {
     })?;
     let recipe = OneModelRecipe {
         method: Weighing::Choice(Selection::Best),
-        sampling: Sampling {
-            prompts_per_round: args.train_prompts,
-            samples: args.n,
-            seed: setup.seed,
-            ..Sampling::new(setup.prompts()?, setup.generation.clone())
-        },
+        sampling: args.sampling(&setup)?,
         offline: Offline::default(),
         reward: &reward,
         steps: args.iterations,
         epochs: 1,
-        minibatch: 32,
+        minibatch: MINIBATCH,
         micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
         optimizer: OptimizerConfig::default(),
         lr: Schedule::constant(args.lr),
@@ -96,6 +102,33 @@ fn main() -> Result<()> {
 }
 
 impl Args {
+    fn sampling<'a>(&self, setup: &'a Setup) -> Result<Sampling<'a>> {
+        Ok(Sampling {
+            prompts_per_round: self.train_prompts,
+            samples: self.n,
+            seed: setup.seed,
+            ..Sampling::new(setup.prompts()?, setup.generation.clone())
+        })
+    }
+
+    /// Says what the run would do.
+    fn tell(&self, setup: &Setup) -> Result<()> {
+        let sampling = self.sampling(setup)?;
+        setup.check_place(self)?;
+        let count = self.train_prompts * self.n;
+        let batches = Batches {
+            minibatch: MINIBATCH,
+            micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
+            sequences: 1,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let prompt = sampling.prompts.iter().map(Vec::len).max().unwrap_or(1);
+        let workload = setup.workload(batches, count, (prompt, self.common.max_new_tokens));
+        let work = (setup.adapted(Method::spr())?, workload);
+        let times = (self.iterations, 1, 1.0 / self.n as f64);
+        setup.tell(Stage::sampled("best_of_n", work, &sampling, times, 0))
+    }
+
     fn check(&self) -> Result<()> {
         let given = [("--preferences", self.common.preferences.is_some())];
         flags::unused(&given, "best_of_n, which learns from prompts")?;

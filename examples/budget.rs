@@ -117,26 +117,20 @@ pub fn plan_stages(
     };
     // The checkpoint that a supervised stage starts from is held beside the model that it trains.
     let beside = bytes.saturating_sub(4 * architecture.shape.parameters());
-    let rows = |settings: &Supervised, (prompt, response): (usize, usize)| Workload {
-        micro_batch: settings.micro_batch.min(settings.minibatch),
-        checkpoints: settings.checkpoint_every > 0,
-        ..Workload::uniform(settings.minibatch, prompt, response)
-    };
     let mut plans = Vec::new();
     if !data.demonstrations.is_empty() {
         let sft = &mut recipe.sft;
-        let wanted = rows(sft, longest(data.demonstrations.iter()));
+        let wanted = supervised(sft, longest(data.demonstrations.iter()));
         let chosen = plan("SFT", Method::sft(), wanted, beside)?;
         adopt_supervised(sft, &chosen.workload);
         plans.push(("SFT", chosen));
     }
     let joint = &mut recipe.hydra_sft;
+    let adapter = joint.adapter;
     let training = &mut joint.training;
     let both = data.preferences.iter().flat_map(|(chosen, rejected)| [chosen, rejected]);
-    let wanted = rows(training, longest(both));
-    let method = Method::hydra_sft();
-    let method = if joint.adapter { method.with_adapter() } else { method };
-    let chosen = plan("Hydra-SFT", method, wanted, beside)?;
+    let wanted = supervised(training, longest(both));
+    let chosen = plan("Hydra-SFT", hydra_sft(adapter), wanted, beside)?;
     adopt_supervised(training, &chosen.workload);
     plans.push(("Hydra-SFT", chosen));
     let placement = Placement::by_name(&recipe.placement).context("a known placement")?;
@@ -145,6 +139,22 @@ pub fn plan_stages(
     adopt(recipe, &chosen.workload);
     plans.push(("PPO", chosen));
     Ok(Some(table(plans.iter().map(|(stage, plan)| (*stage, plan)))?))
+}
+
+/// The workload of a supervised stage whose longest prompt and response have so many tokens.
+pub fn supervised(settings: &Supervised, (prompt, response): (usize, usize)) -> Workload {
+    Workload {
+        micro_batch: settings.micro_batch.min(settings.minibatch),
+        execution: settings.execution,
+        checkpoints: settings.checkpoint_every > 0,
+        ..Workload::uniform(settings.minibatch, prompt, response)
+    }
+}
+
+/// Hydra-SFT of all weights, or of an adapter.
+pub fn hydra_sft(adapter: bool) -> Method {
+    let method = Method::hydra_sft();
+    if adapter { method.with_adapter() } else { method }
 }
 
 /// Puts a workload's choices into a supervised stage.

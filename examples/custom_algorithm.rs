@@ -13,9 +13,12 @@ use hydralign::algorithms::{
 };
 use hydralign::burn::tensor::activation::log_sigmoid;
 use hydralign::burn::tensor::{Tensor, TensorData};
+use hydralign::memory::Method;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{RunFolder, stop_on_ctrl_c};
+use hydralign_examples::budget::longest;
+use hydralign_examples::dry_run::{Batches, Stage};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -42,6 +45,11 @@ impl PairLoss for PerToken {
     }
 }
 
+/// Pairs of an optimizer step.
+const MINIBATCH: usize = 32;
+/// Pairs that are learnt from, at most.
+const PAIRS: usize = 3200;
+
 /// The flags that all recipes have.
 #[derive(Parser, Debug, Serialize)]
 struct Args {
@@ -54,7 +62,10 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("custom_algorithm", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     let given = [("--micro-batch", args.common.passes.micro_batch.is_some())];
     flags::unused(&given, "custom_algorithm, whose weights are those of whole steps")?;
     args.resume.check()?;
@@ -63,11 +74,14 @@ fn main() -> Result<()> {
     args.resume.find(&mut setup.place);
     setup.pairs()?;
     setup.reward()?;
+    if args.common.dry_run {
+        return args.tell(&setup);
+    }
     let folder = setup.begin(&args)?;
     let (pairs, trust, bank) = setup.prepare(&folder, || start(&setup, &folder))?;
     let recipe = Supervised {
         objective: Preference::new(PerToken { beta: 2.0 }),
-        order: Epochs { items: pairs.len(), minibatch: 32, epochs: 1, seed: setup.seed },
+        order: Epochs { items: pairs.len(), minibatch: MINIBATCH, epochs: 1, seed: setup.seed },
         lr: Schedule::constant(3e-4),
         batch: |_: &ModelBank, items: &[usize]| {
             let part: Vec<Pair> = items.iter().map(|&i| pairs[i].clone()).collect();
@@ -84,9 +98,32 @@ fn main() -> Result<()> {
     setup.train("custom", run, &recipe, learner, Watch::default(), (&shown, 20))
 }
 
+impl Args {
+    /// Says what the run would do.
+    fn tell(&self, setup: &Setup) -> Result<()> {
+        setup.check_place(self)?;
+        let pairs = &setup.pairs()?[..setup.pairs()?.len().min(PAIRS)];
+        let batches = Batches {
+            minibatch: MINIBATCH,
+            micro_batch: MINIBATCH,
+            sequences: 2,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let lengths = longest(pairs.iter().flat_map(|(chosen, rejected)| [chosen, rejected]));
+        let workload = setup.workload(batches, pairs.len(), lengths);
+        let work = (setup.adapted(Method::dpo_precomputed())?, workload);
+        let order =
+            Epochs { items: pairs.len(), minibatch: MINIBATCH, epochs: 1, seed: setup.seed };
+        // Reward model and reference read all pairs once.
+        let visits = (&order, pairs.len(), 2.0);
+        let rows = |i: usize| vec![&pairs[i].0, &pairs[i].1];
+        setup.tell(Stage::on_rows(("custom", "pairs"), work, visits, rows))
+    }
+}
+
 /// The pairs, how far each is trusted, and who learns.
 fn start(setup: &Setup, folder: &RunFolder) -> Result<(Vec<Pair>, Vec<f32>, ModelBank)> {
-    let pairs: Vec<Pair> = setup.pairs()?.iter().take(3200).cloned().map(Pair::from).collect();
+    let pairs: Vec<Pair> = setup.pairs()?.iter().take(PAIRS).cloned().map(Pair::from).collect();
     let (rows, at_once) = (sequences_of(&pairs), setup.passes.rows());
     let scores = setup.scores(&rows)?;
     let trust = scores.chunks(2).map(|s| ((s[0] - s[1]).abs() / 2.0).tanh()).collect();

@@ -14,11 +14,13 @@ use hydralign::algorithms::{
     with_reference,
 };
 use hydralign::kernels::retain_freed_memory;
-use hydralign::memory::Dtype;
+use hydralign::memory::{Dtype, Method};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Cached, RunFolder, Schedule, stop_on_ctrl_c};
 use hydralign::train::{Guards, HeldOutRows, Supervised};
+use hydralign_examples::budget::longest;
+use hydralign_examples::dry_run::{Batches, Stage};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
@@ -158,6 +160,29 @@ impl Args {
         flags::unused(&given, &format!("--loss {loss}"))
     }
 
+    /// Says what the run would do.
+    fn tell(&self, setup: &Setup) -> Result<()> {
+        setup.check_place(self)?;
+        let pairs: Vec<Pair> = setup.pairs()?.iter().cloned().map(Pair::from).collect();
+        let (pairs, _) =
+            self.watch.divide(&self.eval_rows, pairs, |pair| &pair.chosen.prompt, setup.seed)?;
+        let refers = self.objective().loss.needs_reference();
+        let method = if refers { Method::dpo_precomputed() } else { Method::simpo() };
+        let batches = Batches {
+            minibatch: self.minibatch,
+            micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
+            sequences: 2,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let lengths = longest(pairs.iter().flat_map(|p| [&p.chosen, &p.rejected]));
+        let work = (setup.adapted(method)?, setup.workload(batches, pairs.len(), lengths));
+        let Self { epochs, minibatch, .. } = *self;
+        let order = Epochs { items: pairs.len(), minibatch, epochs, seed: setup.seed };
+        let visits = (&order, pairs.len(), f64::from(u8::from(refers)));
+        let rows = |i: usize| vec![&pairs[i].chosen, &pairs[i].rejected];
+        setup.tell(Stage::on_rows(("dpo", "pairs"), work, visits, rows))
+    }
+
     /// The loss, with the likelihood of the chosen responses where it belongs to the method.
     fn objective(&self) -> Preference<Box<dyn PairLoss>> {
         let (robust, reference_free) = (self.robust, self.reference_free);
@@ -177,13 +202,19 @@ impl Args {
 }
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("dpo", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     args.fill();
     args.check()?;
     retain_freed_memory();
     let mut setup = args.common.open("dpo", &stop_on_ctrl_c()?)?;
     args.resume.find(&mut setup.place);
     setup.pairs()?;
+    if args.common.dry_run {
+        return args.tell(&setup);
+    }
     let folder = setup.begin(&args)?;
     let objective = args.objective();
     let (pairs, learner) =

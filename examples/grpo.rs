@@ -14,10 +14,11 @@ use hydralign::memory::Dtype;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
 use hydralign::train::{CriticFreeRecipe, Sampling};
+use hydralign_examples::dry_run::{Batches, Stage, critic_free};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
-use hydralign_examples::setup::CommonArgs;
+use hydralign_examples::setup::{CommonArgs, Setup};
 use hydralign_examples::watch::{LimitArgs, RolloutGuardArgs, WatchArgs};
 use serde::Serialize;
 
@@ -203,13 +204,19 @@ impl Args {
 }
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("grpo", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     args.fill();
     args.check()?;
     retain_freed_memory();
     let mut setup = args.common.open("grpo", &stop_on_ctrl_c()?)?;
     args.resume.find(&mut setup.place);
     let method = args.config();
+    if args.common.dry_run {
+        return args.tell(&setup);
+    }
     let scorer = setup.passes.carry(setup.reward()?.bank())?;
     let reward = setup.reward()?.by(&scorer, setup.passes.rows());
     setup.prompts()?;
@@ -223,14 +230,7 @@ fn main() -> Result<()> {
     let evaluation = args.watch.prompts(&setup, &reward, reference)?;
     let recipe = CriticFreeRecipe {
         method,
-        sampling: Sampling {
-            prompts: setup.prompts()?,
-            prompts_per_round: args.prompts_per_iteration,
-            samples: args.samples,
-            sampler: args.sampler(),
-            generation: setup.generation.clone(),
-            seed: setup.seed,
-        },
+        sampling: args.sampling(&setup)?,
         sampling_rounds: args.rounds(),
         reward: &reward,
         steps: args.iterations,
@@ -271,6 +271,39 @@ impl Args {
             ("--minibatches", self.minibatches.unwrap_or(1)),
         ])?;
         self.config().validate().context("the settings of the method")
+    }
+
+    fn sampling<'a>(&self, setup: &'a Setup) -> Result<Sampling<'a>> {
+        Ok(Sampling {
+            prompts: setup.prompts()?,
+            prompts_per_round: self.prompts_per_iteration,
+            samples: self.samples,
+            sampler: self.sampler(),
+            generation: setup.generation.clone(),
+            seed: setup.seed,
+        })
+    }
+
+    /// Says what the run would do.
+    fn tell(&self, setup: &Setup) -> Result<()> {
+        setup.reward()?;
+        let sampling = self.sampling(setup)?;
+        sampling.validate()?;
+        setup.check_place(self)?;
+        let config = self.config();
+        let count = self.prompts_per_iteration * self.samples;
+        let batches = Batches {
+            minibatch: count.div_ceil(config.minibatches),
+            micro_batch: config.micro_batch,
+            sequences: 1,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let prompt = sampling.prompts.iter().map(Vec::len).max().unwrap_or(1);
+        let workload = setup.workload(batches, count, (prompt, self.common.max_new_tokens));
+        let method = setup.adapted(critic_free(config.needs_reference()))?;
+        let greedy = usize::from(self.method == Name::Remax);
+        let times = (self.iterations, self.rounds(), self.epochs as f64);
+        setup.tell(Stage::sampled("grpo", (method, workload), &sampling, times, greedy))
     }
 
     /// Rounds of sampling: more than one in dapo alone.

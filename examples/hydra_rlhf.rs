@@ -5,7 +5,7 @@
 //! cargo run --release --example hydra_rlhf -- --placement j_hydra_ppo --seed 3
 //! cargo run --release --example hydra_rlhf -- --model DIR --prompts P.jsonl --preferences F.jsonl --out DIR
 //! ```
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use hydralign::calibrate;
 use hydralign::core::random::sub_seed;
@@ -18,7 +18,7 @@ use hydralign::prelude::*;
 use hydralign::runs::{
     Above, CommandLine, Inputs, Kept, Ledger, MetricsFile, Overwrite, PhaseClock, Place,
     PoolCleaner, PredictedBytes, Progress, RunConfig, RunFolder, RunStatus, Sample, SamplesFile,
-    SharedMeter, Steps, StopFlag, keep_in, read_metrics, record_command, record_predicted,
+    Setting, SharedMeter, Steps, StopFlag, keep_in, read_metrics, record_command, record_predicted,
     stop_on_ctrl_c, write_atomic,
 };
 use hydralign::train::{BudgetWatch, StageCheckpoints, carried, checkpoint_bytes};
@@ -29,9 +29,9 @@ use hydralign_examples::recipe::Recipe;
 use hydralign_examples::resume::{metrics_after, resumed, stage_checkpoints};
 use hydralign_examples::rows::{BadRow, Truncate};
 use hydralign_examples::say;
-use hydralign_examples::setup::{begin, existing, report as write_report};
+use hydralign_examples::setup::{begin, check_place, existing, report as write_report};
 use hydralign_examples::stages::{Stages, Trained, is_numerical, placement_for};
-use hydralign_examples::{base_model_dir, device, flags, memory, note, report};
+use hydralign_examples::{base_model_dir, device, dry_run, flags, memory, note, report};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -60,6 +60,12 @@ struct Args {
     /// Settings and input files, such as the config.toml of an earlier run; flags override them.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// One setting beside the file, by its dotted key, as ppo.lr.peak=1e-4; it wins over the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Read all inputs, refuse what a run would refuse, and say what it would do: nothing is written.
+    #[arg(long)]
+    dry_run: bool,
     /// Your own model folder in Hugging Face layout (config.json, model.safetensors, tokenizer.json).
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -111,15 +117,19 @@ impl Args {
         if let Some(config) = resumed::<Self>(&std::env::args_os().collect::<Vec<_>>())? {
             self.config = Some(config);
         }
-        let config = match &self.config {
+        let mut config = match &self.config {
             Some(path) => RunConfig::load(path, &Recipe::default())?,
             None => RunConfig::default(),
         };
-        self.take_inputs(&config.inputs)?;
-        let mut recipe = config.settings;
-        if self.smoke {
-            recipe = recipe.smoke();
+        if let Some(path) = &self.config {
+            config.check_program(path, PROGRAM)?;
         }
+        self.take_inputs(&config.inputs)?;
+        if self.smoke {
+            config.settings = config.settings.smoke();
+        }
+        self.check_set()?;
+        let mut recipe = config.with(&self.set).context("--set")?.settings;
         recipe.placement = self.placement.clone().unwrap_or(recipe.placement);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.lora.rank = self.rank.unwrap_or(recipe.lora.rank);
@@ -138,14 +148,40 @@ impl Args {
         }
         recipe.rows.on_bad_row = self.on_bad_row.unwrap_or(recipe.rows.on_bad_row);
         recipe.rows.truncate = self.truncate.unwrap_or(recipe.rows.truncate);
-        ensure!(
-            Placement::by_name(&recipe.placement).is_some(),
-            "unknown placement `{}` (known: {})",
-            recipe.placement,
-            Placement::five_ppos().map(|p| p.name).join(", ")
-        );
-        recipe.validate()?;
+        let valid = recipe.validate();
+        valid.map_err(|error| flags::blame(error, self.config.as_deref(), &self.set))?;
         Ok(recipe)
+    }
+
+    /// Refuses settings that a flag was typed for too, and inputs, which have flags of their own.
+    fn check_set(&self) -> Result<()> {
+        let flags = [
+            ("placement", "placement", self.placement.is_some()),
+            ("seed", "seed", self.seed.is_some()),
+            ("ppo.steps", "steps", self.steps.is_some()),
+            ("lora.rank", "rank", self.rank.is_some()),
+            ("generation.max_new_tokens", "max-new-tokens", self.max_new_tokens.is_some()),
+            ("memory_budget", "memory-budget", self.memory_budget.is_some()),
+            ("keep_checkpoints", "keep-checkpoints", self.keep_checkpoints.is_some()),
+            ("sft.checkpoint_every", "checkpoint-every", self.checkpoint_every.is_some()),
+            (
+                "hydra_sft.training.checkpoint_every",
+                "checkpoint-every",
+                self.checkpoint_every.is_some(),
+            ),
+            ("ppo.checkpoint_every", "checkpoint-every", self.checkpoint_every.is_some()),
+            ("rows.on_bad_row", "on-bad-row", self.on_bad_row.is_some()),
+            ("rows.truncate", "truncate", self.truncate.is_some()),
+        ];
+        for Setting { key, .. } in &self.set {
+            if let Some(name) = key.strip_prefix("inputs.") {
+                bail!("--set {key}: files are named by flags: --{name}");
+            }
+            if let Some((_, flag, typed)) = flags.iter().find(|(of, ..)| of == key) {
+                flags::contradiction(key, flag, *typed)?;
+            }
+        }
+        Ok(())
     }
 
     fn take_inputs(&mut self, given: &Inputs) -> Result<()> {
@@ -232,7 +268,12 @@ fn main() -> Result<()> {
     if let Some(table) = plan {
         say!("{}", table.to_text());
     }
-    let config = RunConfig { settings: &recipe, inputs };
+    let config = RunConfig { program: Some(PROGRAM.into()), settings: &recipe, inputs };
+    if args.dry_run {
+        check_place(&args.place(&recipe), &config)?;
+        let stages = dry_run::three_stages(&recipe, &data, base.trunk.architecture())?;
+        return dry_run::tell(&stages, base.trunk.architecture(), &recipe.lora, &device);
+    }
     let folder = begin(&args.place(&recipe), &config)?;
     let command = CommandLine::of_process(&args.device);
     record_command(folder.path(), args.resume.is_some(), command)?;
@@ -279,6 +320,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The program's name in its configurations.
+const PROGRAM: &str = "hydra_rlhf";
 /// In their order.
 const STAGES: [&str; 3] = ["sft", "hydra_sft", "ppo"];
 

@@ -12,11 +12,14 @@ use hydralign::algorithms::{
 };
 use hydralign::data::{ChatTemplate, Reader};
 use hydralign::kernels::retain_freed_memory;
+use hydralign::memory::Method;
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{RunFolder, Schedule, stop_on_ctrl_c};
 use hydralign::train::{Guards, HeldOutRows, Supervised};
+use hydralign_examples::budget::longest;
 use hydralign_examples::data::input;
+use hydralign_examples::dry_run::{Batches, Stage};
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
 use hydralign_examples::setup::{CommonArgs, Setup};
@@ -70,7 +73,10 @@ struct Args {
 const MICRO_BATCH: usize = 32;
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("kto", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     args.common.fill(Some(MICRO_BATCH));
     args.check()?;
     retain_freed_memory();
@@ -86,6 +92,9 @@ fn main() -> Result<()> {
     let Args { epochs, minibatch, .. } = args;
     let epochs = Epochs { items: labelled.len(), minibatch, epochs, seed: setup.seed };
     let order = ComparedEpochs::new(epochs).context("--minibatch")?;
+    if args.common.dry_run {
+        return args.tell(&setup, &order, &labelled);
+    }
     let folder = setup.begin(&args)?;
     let (examples, held_out, learner) = setup.prepare(&folder, || {
         let examples = with_references(&setup, labelled)?;
@@ -135,6 +144,29 @@ impl Args {
         self.watch.check()?;
         self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs)])
+    }
+
+    /// Says what the run would do.
+    fn tell(
+        &self,
+        setup: &Setup,
+        order: &ComparedEpochs,
+        labelled: &[(Sequence, bool)],
+    ) -> Result<()> {
+        setup.check_place(self)?;
+        let batches = Batches {
+            minibatch: self.minibatch,
+            micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
+            sequences: 1,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let count = labelled.len();
+        let lengths = longest(labelled.iter().map(|(row, _)| row));
+        let work = (setup.adapted(Method::kto())?, setup.workload(batches, count, lengths));
+        // The baseline reads policy and reference; before, the reference reads all rows once.
+        let visits = (order, count, self.epochs as f64 + 0.5);
+        let rows = |i: usize| vec![&labelled[i].0];
+        setup.tell(Stage::on_rows(("kto", "rows"), work, visits, rows))
     }
 
     fn kto(&self) -> Kto {

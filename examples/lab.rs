@@ -88,6 +88,16 @@ impl Lab {
         Ok((lab, base))
     }
 
+    /// A reward model of the right shape that has learnt nothing.
+    ///
+    /// # Errors
+    /// A model that cannot be built.
+    pub fn untrained_reward(base: &Checkpoint) -> Result<Checkpoint> {
+        let (placement, start) = (Placement::reward_model(), Start::joint(base));
+        let bank = ModelBank::new(&placement, &start, &LoraShape::default(), 0)?;
+        Ok(bank.checkpoint(Role::Reward)?)
+    }
+
     /// A name of all that the lab's models follow from.
     pub fn made_of(&self) -> &str {
         &self.made_of

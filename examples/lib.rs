@@ -5,6 +5,7 @@ pub mod budget;
 pub mod comparison;
 pub mod data;
 pub mod device;
+pub mod dry_run;
 pub mod evaluate;
 pub mod flags;
 pub mod footprints;

@@ -6,7 +6,7 @@ use hydralign::advantage::KlControl;
 use hydralign::algorithms::{HydraSftConfig, OptimizerConfig, PpoConfig};
 use hydralign::memory::Dtype;
 use hydralign::memory::parse_bytes;
-use hydralign::prelude::{Execution, GenerationConfig, LoraShape, SamplerConfig};
+use hydralign::prelude::{Execution, GenerationConfig, LoraShape, Placement, SamplerConfig};
 use hydralign::runs::{Decay, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +154,18 @@ impl Default for Evaluation {
     }
 }
 
+impl Evaluation {
+    fn validate(&self) -> Result<()> {
+        let Self { samples, held_out } = *self;
+        counts(&[("samples", samples)])?;
+        ensure!(
+            held_out > 0.0 && held_out < 1.0,
+            "`held_out` is {held_out}, but must be above 0 and below 1"
+        );
+        Ok(())
+    }
+}
+
 /// Sizes of the shipped task's data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -234,12 +246,13 @@ impl Recipe {
     /// # Errors
     /// The first that is out of its range, with the tables that it is in.
     pub fn validate(&self) -> Result<()> {
-        let Evaluation { samples, held_out } = self.evaluation;
-        counts(&[("samples", samples)]).context("evaluation")?;
         ensure!(
-            held_out > 0.0 && held_out < 1.0,
-            "evaluation: `held_out` is {held_out}, but must be above 0 and below 1"
+            Placement::by_name(&self.placement).is_some(),
+            "unknown `placement` `{}` (known: {})",
+            self.placement,
+            Placement::five_ppos().map(|p| p.name).join(", ")
         );
+        self.evaluation.validate().context("evaluation")?;
         counts(&[("preferences", self.task.preferences)]).context("task")?;
         counts(&[("keep_checkpoints", self.keep_checkpoints)])?;
         if let Some(text) = &self.memory_budget {

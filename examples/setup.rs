@@ -24,7 +24,8 @@ use hydralign::rewards::ModelText;
 use hydralign::rollout::sample_prompts;
 use hydralign::runs::{
     CHECKPOINTS, CommandLine, Inputs, Kept, NumberCache, Overwrite, Place, RunConfig, RunError,
-    RunFolder, RunStatus, Sample, SamplesFile, Steps, StopFlag, keep_in, mean, record_command,
+    RunFolder, RunStatus, Sample, SamplesFile, Setting, Steps, StopFlag, keep_in, mean,
+    record_command,
 };
 use hydralign::train::carried;
 use serde::Serialize;
@@ -130,6 +131,14 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FILE.toml")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// One setting beside the file, by the name of its flag; it wins over the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    #[serde(skip)]
+    pub set: Vec<Setting>,
+    /// Read all inputs, refuse what a run would refuse, and say what it would do: nothing is written.
+    #[arg(long)]
+    #[serde(skip)]
+    pub dry_run: bool,
     /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -278,10 +287,22 @@ impl CommonArgs {
         }
         recipe.generation.max_new_tokens = self.max_new_tokens;
         let kind = if self.smoke { "smoke" } else { "lab" };
-        let lab = Lab::open(recipe, PathBuf::from(format!("runs/{kind}-{}", self.seed)), stop)?;
+        let folder = PathBuf::from(format!("runs/{kind}-{}", self.seed));
+        let (lab, base) = Lab::planned(recipe, folder.clone(), stop)?;
+        let (policy, reward) = if self.dry_run {
+            note(&format!(
+                "the shipped task's fine-tuned model and its reward model are trained first, unless {} holds them",
+                folder.display()
+            ));
+            (base.clone(), Lab::untrained_reward(&base)?)
+        } else {
+            lab.prepare(&base)?;
+            (lab.sft()?, lab.reward_model()?)
+        };
+        drop(base);
         Ok(Setup {
-            policy: lab.sft()?,
-            reward: Some(OwnReward::of_policy(lab.reward_model()?, lab.tokenizer.clone())?),
+            policy,
+            reward: Some(OwnReward::of_policy(reward, lab.tokenizer.clone())?),
             device: lab.device.clone(),
             generation: lab.recipe.generation.clone(),
             data: HeldOut {
@@ -561,12 +582,25 @@ impl Setup {
     /// # Errors
     /// A folder that holds an earlier result, or cannot be written.
     pub fn begin<A: Serialize>(&self, settings: &A) -> Result<RunFolder> {
-        let folder = begin(&self.place, &RunConfig { settings, inputs: self.inputs.clone() })?;
+        let folder = begin(&self.place, &self.config(settings))?;
         let goes_on = self.place.existing == Overwrite::Continue;
         let command = CommandLine::of_process(&self.device_name);
         record_command(folder.path(), goes_on, command)?;
         self.rows.save(&folder)?;
         Ok(folder)
+    }
+
+    /// The configuration of the run.
+    fn config<A>(&self, settings: A) -> RunConfig<A> {
+        RunConfig { program: Some(self.name.clone()), settings, inputs: self.inputs.clone() }
+    }
+
+    /// What [`Setup::begin`] refuses; nothing is made.
+    ///
+    /// # Errors
+    /// As [`Setup::begin`].
+    pub fn check_place<A: Serialize>(&self, settings: &A) -> Result<()> {
+        check_place(&self.place, &self.config(settings))
     }
 
     /// What a run does before its first step; an error is written into its folder's status.
@@ -702,8 +736,24 @@ pub fn nothing_learnt() -> anyhow::Error {
 /// # Errors
 /// As [`Place::begin`].
 pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFolder> {
+    place.begin(config, &read_by(config)?).map_err(|error| advised(place, error))
+}
+
+/// What [`begin`] refuses; nothing is made.
+///
+/// # Errors
+/// As [`Place::check`].
+pub fn check_place<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<()> {
+    place.check(config, &read_by(config)?).map_err(|error| advised(place, error))
+}
+
+fn read_by<T>(config: &RunConfig<T>) -> Result<Vec<PathBuf>> {
     let read: Vec<&str> = config.inputs.values().map(|input| input.path.as_str()).collect();
-    place.begin(config, &find_files(&read)?).map_err(|error| match error {
+    Ok(find_files(&read)?)
+}
+
+fn advised(place: &Place, error: RunError) -> anyhow::Error {
+    match error {
         RunError::NotEmpty { .. } => anyhow!(
             "{error}: --out DIR names another folder, --overwrite replaces it when the new result is complete{}",
             match place.folder().join(CHECKPOINTS).exists() {
@@ -711,11 +761,9 @@ pub fn begin<T: Serialize>(place: &Place, config: &RunConfig<T>) -> Result<RunFo
                 false => "",
             }
         ),
-        RunError::InputInFolder { .. }
-        | RunError::NotARunFolder { .. }
-        | RunError::Busy { .. } => {
+        RunError::InputInFolder { .. } | RunError::NotARunFolder { .. } | RunError::Busy { .. } => {
             anyhow!("{error}: --out DIR names another folder")
         }
         other => other.into(),
-    })
+    }
 }

@@ -10,15 +10,16 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use hydralign::algorithms::Temperature;
 use hydralign::kernels::{CountingAllocator, retain_freed_memory};
-use hydralign::memory::format_bytes;
+use hydralign::memory::{Method, format_bytes};
 use hydralign::models::ModelBank;
 use hydralign::prelude::*;
 use hydralign::runs::{Schedule, stop_on_ctrl_c};
-use hydralign::train::{HeldOutPolicy, Offline};
+use hydralign::train::{HeldOutPolicy, Offline, Sampling};
+use hydralign_examples::dry_run::{Batches, Stage};
 use hydralign_examples::flags;
 use hydralign_examples::resume::ResumeArgs;
 use hydralign_examples::say;
-use hydralign_examples::setup::CommonArgs;
+use hydralign_examples::setup::{CommonArgs, Setup};
 use hydralign_examples::watch::{RolloutGuardArgs, WatchArgs};
 use serde::Serialize;
 
@@ -59,8 +60,41 @@ struct Args {
 
 /// Rows that are differentiated at a time, unless a flag says otherwise.
 const MICRO_BATCH: usize = 32;
+/// Rows of an optimizer step.
+const MINIBATCH: usize = 32;
+/// Passes over the responses of an iteration.
+const EPOCHS: usize = 2;
 
 impl Args {
+    fn sampling<'a>(&self, setup: &'a Setup) -> Result<Sampling<'a>> {
+        Ok(Sampling {
+            prompts: setup.prompts()?,
+            prompts_per_round: self.prompts_per_iteration,
+            samples: self.samples,
+            sampler: SamplerConfig::default(),
+            generation: setup.generation.clone(),
+            seed: setup.seed,
+        })
+    }
+
+    /// Says what the run would do.
+    fn tell(&self, setup: &Setup) -> Result<()> {
+        let sampling = self.sampling(setup)?;
+        setup.check_place(self)?;
+        let count = self.prompts_per_iteration * self.samples;
+        let batches = Batches {
+            minibatch: MINIBATCH,
+            micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
+            sequences: 1,
+            checkpoints: self.resume.checkpoint_every > 0,
+        };
+        let prompt = sampling.prompts.iter().map(Vec::len).max().unwrap_or(1);
+        let workload = setup.workload(batches, count, (prompt, self.common.max_new_tokens));
+        let work = (setup.adapted(Method::spr())?, workload);
+        let times = (self.iterations, 1, EPOCHS as f64);
+        setup.tell(Stage::sampled("spr", work, &sampling, times, 0))
+    }
+
     fn check(&self) -> Result<()> {
         let given = [("--preferences", self.common.preferences.is_some())];
         flags::unused(&given, "spr, which learns from prompts")?;
@@ -96,7 +130,10 @@ impl Args {
 }
 
 fn main() -> Result<()> {
-    let mut args: Args = flags::parse()?;
+    flags::run("spr", run)
+}
+
+fn run(mut args: Args) -> Result<()> {
     args.common.fill(Some(MICRO_BATCH));
     let method = args.method()?;
     args.check()?;
@@ -104,6 +141,9 @@ fn main() -> Result<()> {
     let mut setup = args.common.open("spr", &stop_on_ctrl_c()?)?;
     args.resume.find(&mut setup.place);
     let reward = setup.passing_reward()?;
+    if args.common.dry_run {
+        return args.tell(&setup);
+    }
     let folder = setup.begin(&args)?;
     let policy = setup.prepare(&folder, || {
         let start = ModelBank::frozen(setup.policy.clone());
@@ -115,18 +155,11 @@ fn main() -> Result<()> {
     let recipe = OneModelRecipe {
         method: Weighing::Scores(method),
         offline: Offline::default(),
-        sampling: Sampling {
-            prompts: setup.prompts()?,
-            prompts_per_round: args.prompts_per_iteration,
-            samples: args.samples,
-            sampler: SamplerConfig::default(),
-            generation: setup.generation.clone(),
-            seed: setup.seed,
-        },
+        sampling: args.sampling(&setup)?,
         reward: &reward,
         steps: args.iterations,
-        epochs: 2,
-        minibatch: 32,
+        epochs: EPOCHS,
+        minibatch: MINIBATCH,
         micro_batch: setup.passes.micro_batch.unwrap_or(MICRO_BATCH),
         optimizer: OptimizerConfig::default(),
         lr: Schedule::linear(args.lr),

@@ -281,20 +281,32 @@ pub fn is_numerical(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The placement of a run, for a checkpoint with or without an adapter of its own. Where all
-/// weights are trained, the adapter is merged first.
+/// The placement of a run whose start has an adapter of its own or not. Where all weights are trained, the
+/// adapter is merged first.
+///
+/// # Errors
+/// An unknown name.
+pub fn placement_of(name: &str, from_adapter: bool) -> Result<Placement> {
+    let known = Placement::five_ppos().map(|p| p.name).join(", ");
+    let placement = Placement::by_name(name)
+        .with_context(|| format!("unknown placement `{name}` (known: {known})"))?;
+    let whole = placement.trunks.iter().any(|t| t.trainable);
+    Ok(if from_adapter && !whole { placement.starting_from_adapter(true)? } else { placement })
+}
+
+/// [`placement_of`] a checkpoint, and what it starts from.
 ///
 /// # Errors
 /// An unknown name.
 pub fn placement_for(name: &str, start: Checkpoint) -> Result<(Placement, Checkpoint)> {
-    let known = Placement::five_ppos().map(|p| p.name).join(", ");
-    let placement = Placement::by_name(name)
-        .with_context(|| format!("unknown placement `{name}` (known: {known})"))?;
-    let Some(adapter) = &start.adapter else { return Ok((placement, start)) };
-    if placement.trunks.iter().any(|t| t.trainable) {
-        let trunk = start.trunk.merge(adapter)?;
-        let merged = Checkpoint { trunk, adapter: None, reward_head: start.reward_head.clone() };
-        return Ok((placement, merged));
-    }
-    Ok((placement.starting_from_adapter(true)?, start))
+    let placement = placement_of(name, start.adapter.is_some())?;
+    let whole = placement.trunks.iter().any(|t| t.trainable);
+    let start = match &start.adapter {
+        Some(adapter) if whole => {
+            let trunk = start.trunk.merge(adapter)?;
+            Checkpoint { trunk, adapter: None, reward_head: start.reward_head.clone() }
+        }
+        _ => start,
+    };
+    Ok((placement, start))
 }

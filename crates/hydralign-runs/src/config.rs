@@ -1,4 +1,5 @@
-use crate::{Inputs, RunError, write_atomic};
+use crate::setting::{Setting, nested};
+use crate::{Inputs, RunError, nearest, write_atomic};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 use std::collections::BTreeMap;
@@ -10,12 +11,16 @@ use toml::{Table, Value};
 
 /// The table of a configuration file that names what the run was given.
 const INPUTS: &str = "inputs";
+/// The key that names the program that a configuration is of.
+const PROGRAM: &str = "program";
 /// The key that says which variant a table is.
 const KIND: &str = "kind";
 
 /// The settings of a run and what it was given: the file `config.toml` of its folder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunConfig<T> {
+    /// The program that it is of, the key `program`; a file need not name it.
+    pub program: Option<String>,
     /// Settings.
     pub settings: T,
     /// Model and data files, with their fingerprints: the table `inputs`.
@@ -47,15 +52,54 @@ impl<T: Serialize + DeserializeOwned> RunConfig<T> {
             None => BTreeMap::<String, Inputs>::new(),
         };
         let inputs = inputs.into_values().next().unwrap_or_default();
+        let program = match table.remove(PROGRAM) {
+            Some(name) => source.read(&spans, Table::from_iter([(PROGRAM.to_owned(), name)]))?,
+            None => BTreeMap::<String, String>::new(),
+        };
+        let program = program.into_values().next();
         let config_write = |reason| RunError::ConfigWrite { path: path.to_path_buf(), reason };
         let mut merged = Table::try_from(defaults).map_err(config_write)?;
         lay_over(&mut merged, table);
-        Ok(Self { settings: source.read(&spans, merged)?, inputs })
+        Ok(Self { program, settings: source.read(&spans, merged)?, inputs })
+    }
+
+    /// The same with some settings laid over it, as a file is laid over defaults.
+    ///
+    /// # Errors
+    /// [`RunError::SetWrong`] with field and reason for one that does not fit the type; [`RunError::SetTwice`]; as
+    /// [`RunConfig::to_toml`].
+    pub fn with(self, settings: &[Setting]) -> Result<Self, RunError> {
+        let failed = |reason| RunError::ConfigWrite { path: "config.toml".into(), reason };
+        let mut merged = Table::try_from(&self.settings).map_err(failed)?;
+        lay_over(&mut merged, nested(settings)?);
+        let read = serde_path_to_error::deserialize(Value::Table(merged));
+        let settings = read.map_err(|error| {
+            let message = with_hint(error.inner().message());
+            RunError::SetWrong { field: error.path().to_string(), message }
+        })?;
+        Ok(Self { settings, ..self })
+    }
+}
+
+impl<T> RunConfig<T> {
+    /// Holds a configuration that was read from `path` against the program that is to follow it.
+    ///
+    /// # Errors
+    /// [`RunError::AnotherProgram`] if it names another one.
+    pub fn check_program(&self, path: &Path, here: &str) -> Result<(), RunError> {
+        match &self.program {
+            Some(there) if there != here => Err(RunError::AnotherProgram {
+                path: path.to_owned(),
+                there: there.clone(),
+                here: here.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
 impl<T: Serialize> RunConfig<T> {
-    /// The file's text: settings, defaults included, then inputs. `path` is for the error.
+    /// The file's text: the program, settings, defaults included, then inputs. `path` is for the error.
     ///
     /// # Errors
     /// [`RunError::TooLarge`] names an integer above that of TOML; [`RunError::ConfigWrite`] if TOML has no
@@ -68,6 +112,10 @@ impl<T: Serialize> RunConfig<T> {
             return Err(too_large(&settings, "").unwrap_or_else(|| failed(reason)));
         }
         let mut text = toml::to_string_pretty(&self.settings).map_err(failed)?;
+        if let Some(name) = &self.program {
+            let program = BTreeMap::from([(PROGRAM, name)]);
+            text = toml::to_string_pretty(&program).map_err(failed)? + &text;
+        }
         if !self.inputs.is_empty() {
             let inputs = BTreeMap::from([(INPUTS, &self.inputs)]);
             text += &format!("\n{}", toml::to_string_pretty(&inputs).map_err(failed)?);
@@ -75,7 +123,8 @@ impl<T: Serialize> RunConfig<T> {
         Ok(text)
     }
 
-    /// Holds the configuration against one that was saved: a run goes on as itself or not at all.
+    /// Holds the configuration against one that was saved: a run goes on as itself or not at all. One that names no
+    /// program may be of any.
     ///
     /// # Errors
     /// [`RunError::AnotherRun`] names the keys that differ, those of inputs too; [`RunError::Io`] if there is
@@ -87,7 +136,11 @@ impl<T: Serialize> RunConfig<T> {
             return Ok(());
         }
         let table = |text: &str| toml::from_str::<Table>(text).unwrap_or_default();
-        let (here, there) = (flat_settings(&table(&here)), flat_settings(&table(&there)));
+        let (mut here, mut there) = (flat_settings(&table(&here)), flat_settings(&table(&there)));
+        if !(here.contains_key(PROGRAM) && there.contains_key(PROGRAM)) {
+            here.remove(PROGRAM);
+            there.remove(PROGRAM);
+        }
         let differs = |key: &&String| here.get(*key) != there.get(*key);
         let mut keys: Vec<String> =
             here.keys().chain(there.keys()).filter(differs).cloned().collect();
@@ -188,7 +241,7 @@ impl Source<'_> {
             // At the top level the path is a lone dot.
             let field = if field == "." { String::new() } else { field };
             let message = error.inner().message();
-            self.error(span_of(spans, &keys, message), field, message)
+            self.error(span_of(spans, &keys, message), field, &with_hint(message))
         })
     }
 
@@ -201,6 +254,42 @@ impl Source<'_> {
         let (path, message) = (self.path.to_path_buf(), message.to_owned());
         RunError::Config { path, line, column, field, message }
     }
+}
+
+/// Adds to a message on an unknown name, which lists those that are known in backticks, the one that is nearest.
+fn with_hint(message: &str) -> String {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match names.split_first() {
+        Some((name, known)) if message.starts_with("unknown ") => {
+            match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("{message}: did you mean `{meant}`?"),
+                None => message.to_owned(),
+            }
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Line and column, from 1, at which the key of a configuration file stands; none if it has no such key.
+///
+/// # Errors
+/// [`RunError::Io`].
+pub fn position_of(path: &Path, key: &str) -> Result<Option<(usize, usize)>, RunError> {
+    let text = fs::read_to_string(path).map_err(RunError::io("read", path))?;
+    let Ok(spans) = DeTable::parse(&text) else { return Ok(None) };
+    let keys: Vec<String> = key.split('.').map(str::to_owned).collect();
+    let there = has(spans.get_ref(), &keys);
+    let span = there.then(|| span_of(spans.get_ref(), &keys, "unknown field")).flatten();
+    Ok(span.map(|span| position(&text, span.start)))
+}
+
+fn has(table: &DeTable<'_>, keys: &[String]) -> bool {
+    let Some((first, rest)) = keys.split_first() else { return true };
+    let found = table.iter().find(|(key, _)| key.get_ref() == first.as_str());
+    found.is_some_and(|(_, value)| match value.get_ref() {
+        DeValue::Table(inner) => has(inner, rest),
+        _ => rest.is_empty(),
+    })
 }
 
 fn key(segment: &Segment) -> Option<String> {

@@ -116,6 +116,36 @@ pub enum RunError {
         /// What is wrong with it.
         message: String,
     },
+    /// A configuration of another program.
+    #[error("{} is a configuration of {there}, and this is {here}", path.display())]
+    AnotherProgram {
+        /// The file.
+        path: PathBuf,
+        /// The program that it is of.
+        there: String,
+        /// The program that was asked.
+        here: String,
+    },
+    /// A text that sets nothing.
+    #[error("`{text}` is no KEY=VALUE")]
+    NoSetting {
+        /// The text.
+        text: String,
+    },
+    /// A setting that is given twice beside its file.
+    #[error("`{key}` is set twice")]
+    SetTwice {
+        /// Its dotted key.
+        key: String,
+    },
+    /// A setting, given beside its file, that does not say what its type wants.
+    #[error("in `{field}`: {message}")]
+    SetWrong {
+        /// Dotted path of the field.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A configuration that TOML cannot express.
     #[error("cannot write `{}` as TOML: {reason}", path.display())]
     ConfigWrite {

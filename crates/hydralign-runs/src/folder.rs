@@ -89,6 +89,21 @@ impl RunFolder {
         }
     }
 
+    /// Refuses what [`RunFolder::create`] refuses by what is in the folder, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub(crate) fn check(path: &Path, overwrite: Overwrite) -> Result<(), RunError> {
+        let target = with_a_name(path.to_owned())?;
+        let previous = beside(&target, PREVIOUS);
+        let brought_back = !target.exists() && previous.join(MARKER).is_file();
+        match (state(if brought_back { &previous } else { &target })?, overwrite) {
+            (State::Foreign, _) => Err(RunError::NotARunFolder { path: target }),
+            (State::Held, Overwrite::Refuse) => Err(RunError::NotEmpty { path: target }),
+            _ => Ok(()),
+        }
+    }
+
     /// As [`RunFolder::create`], for a run that may be repeated: the first of `name`, `name-2`, `name-3` …
     /// that is free, or that holds the `same` run and is then replaced.
     ///

@@ -37,14 +37,12 @@ impl Place {
         config: &RunConfig<T>,
         read: &[PathBuf],
     ) -> Result<RunFolder, RunError> {
-        spare(self.folder(), read)?;
+        self.settled(config, read)?;
         if self.existing == Overwrite::Continue {
-            config.check_same(&self.folder().join(CONFIG))?;
             return RunFolder::create(self.folder(), Overwrite::Continue);
         }
-        config.to_toml(Path::new(CONFIG))?; // settings that cannot be written make no folder
         let folder = match &self.out {
-            None if self.repeatable && self.existing == Overwrite::Refuse => {
+            None if self.numbers() => {
                 let text = config.to_toml(Path::new(CONFIG))?;
                 let same = |path: &Path| {
                     std::fs::read_to_string(path.join(CONFIG)).is_ok_and(|there| there == text)
@@ -55,5 +53,40 @@ impl Place {
         };
         config.save(&folder.file(CONFIG))?;
         Ok(folder)
+    }
+
+    /// Refuses what [`Place::begin`] refuses, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`Place::begin`], but for what is only found by writing.
+    pub fn check<T: Serialize>(
+        &self,
+        config: &RunConfig<T>,
+        read: &[PathBuf],
+    ) -> Result<(), RunError> {
+        self.settled(config, read)?;
+        match self.out.is_none() && self.numbers() {
+            true => Ok(()), // some number is free
+            false => RunFolder::check(self.folder(), self.existing),
+        }
+    }
+
+    /// Whether another run's result is passed by for the next number.
+    fn numbers(&self) -> bool {
+        self.repeatable && self.existing == Overwrite::Refuse
+    }
+
+    /// What is refused whatever the folder holds.
+    fn settled<T: Serialize>(
+        &self,
+        config: &RunConfig<T>,
+        read: &[PathBuf],
+    ) -> Result<(), RunError> {
+        spare(self.folder(), read)?;
+        match self.existing {
+            Overwrite::Continue => config.check_same(&self.folder().join(CONFIG)),
+            // Settings that cannot be written make no folder.
+            _ => config.to_toml(Path::new(CONFIG)).map(drop),
+        }
     }
 }

@@ -43,11 +43,11 @@ fn errors_name_file_line_column_and_field() {
         ),
         (
             "steps = 5\n[ppo]\nkl_coeff = 0.1\n",
-            "run.toml:3:1: in `ppo.kl_coeff`: unknown field `kl_coeff`, expected `kl_coef` or `clip_range`",
+            "run.toml:3:1: in `ppo.kl_coeff`: unknown field `kl_coeff`, expected `kl_coef` or `clip_range`: did you mean `kl_coef`?",
         ),
         (
             "stepz = 5\n[ppo]\n",
-            "run.toml:1:1: in `stepz`: unknown field `stepz`, expected `steps` or `ppo`",
+            "run.toml:1:1: in `stepz`: unknown field `stepz`, expected `steps` or `ppo`: did you mean `steps`?",
         ),
         (
             "steps = -1\n[ppo]\n",
