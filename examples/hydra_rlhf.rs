@@ -5,7 +5,7 @@
 //! cargo run --release --example hydra_rlhf -- --placement j_hydra_ppo --seed 3
 //! cargo run --release --example hydra_rlhf -- --model DIR --prompts P.jsonl --preferences F.jsonl --out DIR
 //! ```
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use hydralign::calibrate;
 use hydralign::core::random::sub_seed;
@@ -129,7 +129,8 @@ impl Args {
             config.settings = config.settings.smoke();
         }
         self.check_set()?;
-        let mut recipe = config.with(&self.set).context("--set")?.settings;
+        let config = config.with(&self.set).map_err(|error| anyhow!("--set: {error}"))?;
+        let mut recipe = config.settings;
         recipe.placement = self.placement.clone().unwrap_or(recipe.placement);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.lora.rank = self.rank.unwrap_or(recipe.lora.rank);

@@ -1,6 +1,6 @@
 //! Configuration files: what is wrong, where, and in which field.
 
-use hydralign_runs::{Input, RunConfig};
+use hydralign_runs::{Input, RunConfig, RunError, Setting, position_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -177,4 +177,79 @@ fn an_integer_that_no_file_holds_is_named_with_the_limit() {
     let text = RunConfig::load(&path, &Outer::default()).unwrap_err().to_string();
     let words = ["run.toml:3:10", "`inner.epochs`", "9223372036854775807"];
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
+}
+
+fn settings(texts: &[&str]) -> Vec<Setting> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_setting_is_laid_over_what_was_read_and_over_nothing_else() {
+    let with = |texts: &[&str]| RunConfig::<Recipe>::default().with(&settings(texts));
+    let changed = with(&["ppo.kl_coef=1e-2", " steps = 7 "]).unwrap().settings;
+    assert_eq!(changed, Recipe { steps: 7, ppo: Ppo { kl_coef: 0.01, clip_range: 0.2 } });
+    let inline = with(&["ppo={ clip_range = 0.5 }"]).unwrap().settings;
+    assert_eq!(inline.ppo, Ppo { kl_coef: 0.05, clip_range: 0.5 });
+    let error = |texts: &[&str]| with(texts).unwrap_err().to_string();
+    assert_eq!(
+        error(&["ppo.kl_coeff=1"]),
+        "in `ppo.kl_coeff`: unknown field `kl_coeff`, expected `kl_coef` or `clip_range`: did you mean `kl_coef`?"
+    );
+    assert_eq!(error(&["steps=many"]), "in `steps`: invalid type: string \"many\", expected usize");
+    assert_eq!(error(&["steps=1", "steps=2"]), "`steps` is set twice");
+    assert_eq!(
+        error(&["steps=1", "steps.of=2"]),
+        "`steps` is set twice".replace("steps", "steps.of")
+    );
+    for text in ["steps", "=1", "ppo.=1", ".steps=1"] {
+        assert!(matches!(text.parse::<Setting>(), Err(RunError::NoSetting { .. })), "{text}");
+    }
+}
+
+#[test]
+fn a_bare_word_is_a_string_and_nothing_is_smuggled_in() {
+    let value = |text: &str| settings(&[text])[0].value();
+    assert_eq!(value("budget=16GiB"), toml::Value::from("16GiB"));
+    assert_eq!(value("budget=\"1\""), toml::Value::from("1"));
+    assert_eq!(value("beta=ess=0.5"), toml::Value::from("ess=0.5"));
+    assert_eq!(value("on=true"), toml::Value::from(true));
+    assert_eq!(value("a=1\nb = 2"), toml::Value::from("1\nb = 2"));
+}
+
+#[test]
+fn a_configuration_of_another_program_is_refused_and_one_of_none_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let of = |program: Option<&str>| RunConfig {
+        program: program.map(str::to_owned),
+        settings: BTreeMap::from([("steps".to_owned(), 3)]),
+        ..RunConfig::default()
+    };
+    of(Some("dpo")).save(&path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "program = \"dpo\"\nsteps = 3\n");
+    let read = RunConfig::load(&path, &BTreeMap::<String, u64>::new()).unwrap();
+    assert_eq!(read, of(Some("dpo")));
+    read.check_program(&path, "dpo").unwrap();
+    let error = read.check_program(&path, "kto").unwrap_err().to_string();
+    assert!(error.ends_with("config.toml is a configuration of dpo, and this is kto"), "{error}");
+    assert!(
+        matches!(of(Some("kto")).check_same(&path), Err(RunError::AnotherRun { keys, .. }) if keys == ["program"])
+    );
+    // Runs from before configurations named their program go on.
+    of(None).save(&path).unwrap();
+    of(Some("dpo")).check_same(&path).unwrap();
+    of(None).check_program(&path, "kto").unwrap();
+}
+
+#[test]
+fn a_key_is_found_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    fs::write(&path, "steps = 1\n[ppo]\nlr = { peak = 2.0 }\n").unwrap();
+    let at = |key: &str| position_of(&path, key).unwrap();
+    assert_eq!(at("steps"), Some((1, 1)));
+    assert_eq!(at("ppo"), Some((2, 2)));
+    assert_eq!(at("ppo.lr.peak"), Some((3, 8)));
+    assert_eq!(at("ppo.kl"), None);
+    assert_eq!(at("steps.of"), None);
 }
