@@ -288,18 +288,14 @@ impl CommonArgs {
         recipe.generation.max_new_tokens = self.max_new_tokens;
         let kind = if self.smoke { "smoke" } else { "lab" };
         let folder = PathBuf::from(format!("runs/{kind}-{}", self.seed));
-        let (lab, base) = Lab::planned(recipe, folder.clone(), stop)?;
-        let (policy, reward) = if self.dry_run {
-            note(&format!(
-                "the shipped task's fine-tuned model and its reward model are trained first, unless {} holds them",
-                folder.display()
-            ));
-            (base.clone(), Lab::untrained_reward(&base)?)
-        } else {
-            lab.prepare(&base)?;
-            (lab.sft()?, lab.reward_model()?)
+        let (lab, policy, reward) = match self.dry_run {
+            true => untrained(recipe, folder, stop)?,
+            false => {
+                let lab = Lab::open(recipe, folder, stop)?;
+                let (policy, reward) = (lab.sft()?, lab.reward_model()?);
+                (lab, policy, reward)
+            }
         };
-        drop(base);
         Ok(Setup {
             policy,
             reward: Some(OwnReward::of_policy(reward, lab.tokenizer.clone())?),
@@ -414,6 +410,21 @@ impl CommonArgs {
         OwnReward::open(dir, device, policy, prompts, self.reward_ending.unwrap_or_default().into())
             .map(Some)
     }
+}
+
+/// The shipped task's lab with models of the right shape that nothing was trained for.
+fn untrained(
+    recipe: Recipe,
+    folder: PathBuf,
+    stop: &StopFlag,
+) -> Result<(Lab, Checkpoint, Checkpoint)> {
+    note(&format!(
+        "the shipped task's fine-tuned model and its reward model are trained first, unless {} holds them",
+        folder.display()
+    ));
+    let (lab, base) = Lab::planned(recipe, folder, stop)?;
+    let reward = Lab::untrained_reward(&base)?;
+    Ok((lab, base, reward))
 }
 
 impl Setup {

@@ -81,8 +81,10 @@ fn settings(path: &Path) -> Result<BTreeMap<String, String>, RunError> {
         toml::Value::String(text) => text,
         other => other.to_string(),
     };
+    let program = config.program.map(|name| ("program".to_owned(), name));
     let settings =
         flat_settings(&config.settings).into_iter().map(|(key, value)| (key, text(value)));
+    let settings = program.into_iter().chain(settings);
     let inputs = config.inputs.into_iter().flat_map(|(name, input)| of_input(&name, input));
     Ok(settings.chain(inputs).collect())
 }

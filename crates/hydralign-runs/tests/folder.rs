@@ -338,3 +338,39 @@ fn the_folder_behind_a_link_is_replaced() {
     symlink("circle", at("circle")).unwrap();
     assert!(matches!(run(&at("circle"), Overwrite::Refuse, "x"), Err(RunError::Io { .. })));
 }
+
+/// A check says what the beginning would, wherever that would be, and leaves everything as it is.
+#[test]
+fn a_place_that_is_checked_is_refused_as_a_run_would_be_and_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("empty")).unwrap();
+    fs::create_dir(at("foreign")).unwrap();
+    fs::write(at("foreign/thesis"), "x").unwrap();
+    fs::create_dir(at("begun")).unwrap();
+    RunFolder::create(at("begun"), Overwrite::Refuse).unwrap();
+    run(&at("held"), Overwrite::Refuse, "one").unwrap().finish().unwrap();
+    run(&at("gone"), Overwrite::Refuse, "one").unwrap().finish().unwrap();
+    fs::rename(at("gone"), at("gone.hydralign-previous")).unwrap();
+    let config = RunConfig { settings: BTreeMap::from([("a", 1)]), ..RunConfig::default() };
+    let kind =
+        |result: Result<(), RunError>| result.map_err(|error| std::mem::discriminant(&error));
+    let before = names(root.path());
+    let mut refused = 0;
+    for name in ["absent", "empty", "foreign", "begun", "held", "gone"] {
+        for overwrite in [false, true] {
+            let place = place(&at(name), overwrite);
+            let checked = kind(place.check(&config, &[]));
+            assert_eq!(names(root.path()), before, "{name}");
+            refused += usize::from(checked.is_err());
+            if checked.is_err() || name == "absent" {
+                assert_eq!(kind(place.begin(&config, &[]).map(drop)), checked, "{name}");
+                let _ = fs::remove_dir_all(at("absent"));
+            }
+            if name == "gone" && at("gone").exists() {
+                fs::rename(at("gone"), at("gone.hydralign-previous")).unwrap();
+            }
+        }
+    }
+    assert_eq!(refused, 4, "foreign twice, held and gone once");
+}
