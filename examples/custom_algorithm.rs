@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     };
     let learner = (Learner::new(bank, &OptimizerConfig::default()), Learner::into_model);
     let (run, shown) = ((folder, &args.resume), ["preference_loss", "accuracy"]);
-    setup.train("custom", run, &recipe, learner, Watch::default(), (&shown, 20))
+    setup.train("custom_algorithm", run, &recipe, learner, Watch::default(), (&shown, 20))
 }
 
 /// The pairs, how far each is trusted, and who learns.
