@@ -95,7 +95,7 @@ fn run(mut args: Args) -> Result<()> {
     };
     let learner = (Learner::new(bank, &OptimizerConfig::default()), Learner::into_model);
     let (run, shown) = ((folder, &args.resume), ["preference_loss", "accuracy"]);
-    setup.train("custom", run, &recipe, learner, Watch::default(), (&shown, 20))
+    setup.train("custom_algorithm", run, &recipe, learner, Watch::default(), (&shown, 20))
 }
 
 impl Args {

@@ -203,8 +203,9 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
             "{name}: {} steps",
             expected.metrics.len()
         );
-        let sets: BTreeSet<usize> = expected.samples.iter().map(|sample| sample.step).collect();
-        assert_eq!(sets.len(), 2, "{name}: before and after");
+        let sets: BTreeSet<_> =
+            expected.samples.iter().map(|sample| (&sample.stage, sample.step)).collect();
+        assert!(sets.len() >= 2, "{name}: before and after");
         let mut cut = 0;
         for turn in 0..kills() {
             let one = folder();

@@ -96,7 +96,7 @@ impl PpoHooks<ModelBank> for PpoMemory<'_> {
         if learner.steps() > 0 {
             self.ledger.hold(Category::Optimizer, self.moments);
         }
-        if phase == Phase::Update {
+        if phase == Phase::Report {
             self.ledger.hold(Category::Experience, 0);
         }
         let name = match phase {

@@ -106,6 +106,8 @@ impl PpoRecipe<'_> {
         values.splice(1..1, own);
         values.push(("update_steps".into(), report.steps as f64));
         values.extend(report.stats.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        drop(experience);
+        hooks.phase_ended(Phase::Report, learner)?;
         Ok(values)
     }
 }

@@ -21,7 +21,7 @@ pub trait PpoHooks<M> {
         None
     }
 
-    /// Sampling, scoring or learning has ended, in this order.
+    /// Sampling, scoring, learning or the step itself ([`Phase::Report`]) has ended, in this order.
     ///
     /// # Errors
     /// What ends the run.

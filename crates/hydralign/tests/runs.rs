@@ -134,5 +134,8 @@ fn what_is_missing_or_empty_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let prompts = folder.prompts(&[file(dir.path(), &PROMPTS)]).unwrap();
     let error = short(PpoRun::new(&folder, &prompts, &fails)).train(&mut ()).unwrap_err();
-    assert_eq!(error.to_string(), "stage ppo, step 1, phase score: episode 0: the judge is out");
+    assert_eq!(
+        error.to_string(),
+        "stage ppo, step 1, phase score: the reward failed: episode 0: the judge is out"
+    );
 }

@@ -150,8 +150,9 @@ fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
 }
 
 /// Flags that say where things are or what to read.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "model",
+    "adapter",
     "reward",
     "prompts",
     "preferences",
@@ -163,9 +164,11 @@ const PLACES: [&str; 10] = [
     "help",
 ];
 /// Flags that are off unless they are given, and then have no value.
-const OFF: [&str; 14] = [
+const OFF: [&str; 16] = [
     "logprob-chunk",
     "segment-blocks",
+    "lora-rank",
+    "lora-alpha",
     "target-kl",
     "reward-ending",
     "eval-every",
