@@ -117,7 +117,7 @@ impl Args {
         // Reward model and reference read all pairs once.
         let visits = (&order, pairs.len(), 2.0);
         let rows = |i: usize| vec![&pairs[i].0, &pairs[i].1];
-        setup.tell(Stage::on_rows(("custom", "pairs"), work, visits, rows))
+        setup.tell(Stage::on_rows(("custom_algorithm", "pairs"), work, visits, rows))
     }
 }
 

@@ -12,7 +12,7 @@ use hydralign::algorithms::{Epochs, Order};
 use hydralign::calibrate;
 use hydralign::families::Architecture;
 use hydralign::memory::{
-    self, Activity, Estimate, Method, Prediction, Rates, Work, Workload, format_bytes, predict,
+    self, Activity, Estimate, Method, Rates, Work, Workload, format_bytes, predict,
 };
 use hydralign::prelude::*;
 use hydralign::runs::{Cell, Table, duration};
@@ -61,16 +61,14 @@ impl Stage {
         (order, count, reads): (&impl Order, usize, f64),
         rows: impl Fn(usize) -> Vec<&'a Sequence>,
     ) -> Self {
-        let (mut items, mut sequences, mut prompts, mut responses) = (0, 0, 0, 0);
-        for item in order.minibatches().flatten() {
-            items += 1;
-            for row in rows(item) {
-                sequences += 1;
-                prompts += row.prompt.len();
-                responses += row.response.len();
-            }
+        let visited: Vec<usize> = order.minibatches().flatten().collect();
+        let (mut sequences, mut prompts, mut responses) = (0, 0, 0);
+        for row in visited.iter().flat_map(|&item| rows(item)) {
+            sequences += 1;
+            prompts += row.prompt.len();
+            responses += row.response.len();
         }
-        let mean = |sum: usize| sum.div_ceil(sequences.max(1)).max(1);
+        let (items, mean) = (visited.len(), |sum: usize| sum.div_ceil(sequences.max(1)).max(1));
         let (minibatch, all) = (workload.minibatch.min(count), count.max(1));
         let workload = Workload {
             batch: all,
@@ -133,8 +131,21 @@ impl Stage {
         Self { beside, ..self }
     }
 
-    fn predict(&self, architecture: &Architecture, lora: &LoraShape) -> Result<Prediction> {
-        Ok(predict(&self.method, architecture, lora, &self.workload, &profile())?)
+    /// Adds a row for each phase, and for what is held beside.
+    fn tell_bytes(
+        &self,
+        architecture: &Architecture,
+        lora: &LoraShape,
+        table: &mut Table,
+    ) -> Result<()> {
+        let prediction = predict(&self.method, architecture, lora, &self.workload, &profile())?;
+        let beside = (self.beside > 0).then_some(("beside, at most", self.beside));
+        let phases = prediction.iter().map(|(phase, held)| (phase.name(), held.total()));
+        for (phase, held) in phases.chain(beside) {
+            let held = Cell::text(format_bytes(held)).right();
+            table.row([Cell::text(&self.name), Cell::text(phase), held])?;
+        }
+        Ok(())
     }
 
     /// Seconds by a device's rates, for rows of the mean length.
@@ -181,13 +192,7 @@ pub fn tell(
             Cell::text(format!("{most}{}", stage.tokens)).right(),
             Cell::text(about(seconds)).right(),
         ])?;
-        let prediction = stage.predict(architecture, lora)?;
-        let beside = (stage.beside > 0).then_some(("beside, at most", stage.beside));
-        let phases = prediction.iter().map(|(phase, held)| (phase.name(), held.total()));
-        for (phase, held) in phases.chain(beside) {
-            let held = Cell::text(format_bytes(held)).right();
-            bytes.row([Cell::text(&stage.name), Cell::text(phase), held])?;
-        }
+        stage.tell_bytes(architecture, lora, &mut bytes)?;
     }
     say!("{}", table.to_text());
     say!("{}", bytes.to_text());

@@ -31,24 +31,11 @@ pub fn run<A: Parser>(name: &str, program: impl FnOnce(A) -> Result<()>) -> Resu
         return program(A::parse());
     }
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let mut sources = Vec::new();
-    for setting in &set {
-        let key = setting.key.replace('-', "_");
-        known::<A>(&key).map_err(|reason| anyhow!("--set {}: {reason}", setting.key))?;
-        contradiction(&setting.key, &key.replace('_', "-"), typed(&key))?;
-        ensure!(!sources.iter().any(|s: &Source| s.key == key), "--set {key} is given twice");
-        sources.push(Source { key, value: setting.value(), file: None });
-    }
-    let is_set = |id: &str| sources.iter().any(|source: &Source| source.key == id);
+    let mut sources = of_settings::<A>(&set, typed)?;
     if let Some(path) = path {
-        let config = RunConfig::load(path, &toml::Table::new())?;
-        config.check_program(path, name)?;
-        let all = flags_of(&config);
-        all.iter().try_for_each(|(key, _)| known_in::<A>(path, key))?;
-        check_inputs(path, &config.inputs, |id| typed(id) || is_set(id))?;
-        let left = all.into_iter().filter(|(key, _)| !typed(key) && !is_set(key));
-        let of_file = |(key, value)| Source { key, value, file: Some(path.clone()) };
-        sources.extend(left.map(of_file).collect::<Vec<_>>());
+        let is_set = |id: &str| sources.iter().any(|source: &Source| source.key == id);
+        let of_file = of_file::<A>(name, path, |id| typed(id) || is_set(id))?;
+        sources.extend(of_file);
     }
     let mut all: Vec<OsString> = given.iter().take(1).cloned().collect();
     for source in &sources {
@@ -60,6 +47,34 @@ pub fn run<A: Parser>(name: &str, program: impl FnOnce(A) -> Result<()>) -> Resu
         Err(error) => error.exit(), // help is no error
         Ok(args) => program(args).map_err(|error| explain(&sources, error)),
     }
+}
+
+/// What `--set` gives, checked against what was typed.
+fn of_settings<A: Parser>(set: &[Setting], typed: impl Fn(&str) -> bool) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for setting in set {
+        let key = setting.key.replace('-', "_");
+        known::<A>(&key).map_err(|reason| anyhow!("--set {}: {reason}", setting.key))?;
+        contradiction(&setting.key, &key.replace('_', "-"), typed(&key))?;
+        ensure!(!sources.iter().any(|source| source.key == key), "--set {key} is given twice");
+        sources.push(Source { key, value: setting.value(), file: None });
+    }
+    Ok(sources)
+}
+
+/// What a file of this program gives, but for what is `given` otherwise.
+fn of_file<A: Parser>(
+    name: &str,
+    path: &Path,
+    given: impl Fn(&str) -> bool,
+) -> Result<Vec<Source>> {
+    let config = RunConfig::load(path, &toml::Table::new())?;
+    config.check_program(path, name)?;
+    let all = flags_of(&config);
+    all.iter().try_for_each(|(key, _)| known_in::<A>(path, key))?;
+    check_inputs(path, &config.inputs, &given)?;
+    let left = all.into_iter().filter(|(key, _)| !given(key));
+    Ok(left.map(|(key, value)| Source { key, value, file: Some(path.to_owned()) }).collect())
 }
 
 /// Refuses what is both set and typed.
