@@ -240,14 +240,7 @@ pub fn three_stages(
     stages.push(Stage::on_rows(("hydra_sft", "pairs"), work, visits, of).beside(start));
     let placement = placement_of(&recipe.placement, joint.adapter)?;
     let prompt = data.prompts.iter().map(Vec::len).max().unwrap_or(1);
-    let sampling = Sampling {
-        prompts: &data.prompts,
-        prompts_per_round: recipe.ppo.prompts,
-        samples: recipe.ppo.samples,
-        sampler: recipe.ppo.sampler,
-        generation: recipe.generation.clone(),
-        seed: recipe.seed,
-    };
+    let sampling = recipe.sampling(&data.prompts);
     let work = (Method::ppo(&placement), workload(recipe, prompt));
     let times = (recipe.ppo.steps, 1, recipe.ppo.ppo.epochs as f64);
     stages.push(Stage::sampled("ppo", work, &sampling, times, 0));

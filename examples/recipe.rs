@@ -8,6 +8,7 @@ use hydralign::memory::Dtype;
 use hydralign::memory::parse_bytes;
 use hydralign::prelude::{Execution, GenerationConfig, LoraShape, Placement, SamplerConfig};
 use hydralign::runs::{Decay, Schedule};
+use hydralign::train::Sampling;
 use serde::{Deserialize, Serialize};
 
 /// A supervised stage.
@@ -264,6 +265,18 @@ impl Recipe {
         self.sft.validate().context("sft")?;
         self.hydra_sft.validate().context("hydra_sft")?;
         self.ppo.validate().context("ppo")
+    }
+
+    /// What PPO draws responses to, and how.
+    pub fn sampling<'a>(&self, prompts: &'a [Vec<u32>]) -> Sampling<'a> {
+        Sampling {
+            prompts,
+            prompts_per_round: self.ppo.prompts,
+            samples: self.ppo.samples,
+            sampler: self.ppo.sampler,
+            generation: self.generation.clone(),
+            seed: self.seed,
+        }
     }
 
     /// The same run in a few seconds, to see that everything works. It learns next to nothing.

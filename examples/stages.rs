@@ -254,14 +254,7 @@ impl Stages<'_> {
         let on_host = !has_pools(self.device);
         let memory = PpoMemory::new(&bank, &self.recipe.lora, watch, self.ledger, on_host);
         let gold = self.data.has_gold.then_some(self.tokenizer);
-        let sampling = Sampling {
-            prompts: &self.data.prompts,
-            prompts_per_round: settings.prompts,
-            samples: settings.samples,
-            sampler: settings.sampler,
-            generation: self.recipe.generation.clone(),
-            seed: self.recipe.seed,
-        };
+        let sampling = self.recipe.sampling(&self.data.prompts);
         let recipe = PpoRecipe {
             ppo: settings.ppo.clone(),
             lr: settings.lr,
