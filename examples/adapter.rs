@@ -2,7 +2,9 @@
 
 use crate::setup::Setup;
 use anyhow::{Result, ensure};
-use hydralign::models::{ModelBank, load_adapter};
+use hydralign::models::{
+    ModelBank, SaveOptions, copy_companions, load_adapter, save_adapter, save_checkpoint,
+};
 use hydralign::prelude::*;
 use hydralign::train::Policy;
 use serde::Serialize;
@@ -102,6 +104,37 @@ impl Setup {
         })
     }
 
+    /// A reward model that learns: all weights and a head, or an adapter and a head.
+    ///
+    /// # Errors
+    /// As [`Setup::policy_bank`].
+    pub fn reward_bank(&self) -> Result<ModelBank> {
+        let placement = match (&self.policy.adapter, &self.lora) {
+            (Some(_), _) => {
+                Placement::reward_model().with_adapter("reward").starting_from_adapter(false)?
+            }
+            (None, Some(_)) => Placement::reward_model().with_adapter("reward"),
+            (None, None) => Placement::reward_model(),
+        };
+        let lora = self.lora.clone().unwrap_or_default();
+        let start = Start::joint(&self.policy);
+        self.passes.carry(ModelBank::new(&placement, &start, &lora, self.seed)?)
+    }
+
+    /// Writes a reward model as a sequence-classification model, its adapter merged and beside it too.
+    pub(crate) fn save_reward_model(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+        let Checkpoint { trunk, adapter, reward_head } = bank.checkpoint(Role::Reward)?;
+        let head = reward_head.as_ref();
+        let merged = adapter.as_ref().map(|adapter| trunk.merge(adapter)).transpose()?;
+        save_checkpoint(dir, merged.as_ref().unwrap_or(&trunk), head, &SaveOptions::default())?;
+        copy_companions(&self.companions, dir)?;
+        if let Some(adapter) = &adapter {
+            let base = base_name(&self.companions)?;
+            save_adapter(&dir.join("adapter"), adapter, head, trunk.architecture(), &base)?;
+        }
+        Ok(())
+    }
+
     /// Whether adapters are trained and not the model's weights.
     pub fn trains_adapters(&self) -> bool {
         self.lora.is_some() || self.policy.adapter.is_some()
@@ -109,7 +142,7 @@ impl Setup {
 
     /// Name of what a run leaves in its folder.
     pub fn result(&self) -> &'static str {
-        if self.trains_adapters() { "adapter" } else { "model" }
+        if self.trains_adapters() && self.learns == Role::Actor { "adapter" } else { "model" }
     }
 }
 

@@ -130,7 +130,6 @@ impl Setup {
         let trained =
             self.prepare(&folder, || Ok(trainer.train(recipe, learner, &mut observers)?))?;
         observers.phase(Phase::Report);
-        drop(observers);
         progress.finish();
         let ended = trained.ended.map_err(anyhow::Error::from);
         let ended = ended.and(metrics.finish().map_err(Into::into));

@@ -195,11 +195,13 @@ pub struct Setup {
     pub passes: PassArgs,
     /// Shape of fresh adapters, if such are trained.
     pub lora: Option<LoraShape>,
+    /// What is learnt and saved: a policy, or a reward model.
+    pub learns: Role,
     /// Name of the program, which is that of its stage.
     name: String,
     device_name: String,
     reading: String,
-    companions: PathBuf,
+    pub(crate) companions: PathBuf,
     has_gold: bool,
 }
 
@@ -315,6 +317,7 @@ impl CommonArgs {
             seed: self.seed,
             passes: self.passes.clone(),
             lora: self.adapter.shape()?,
+            learns: Role::Actor,
             name: name.to_owned(),
             device_name: self.device.clone(),
             reading: self.reading(),
@@ -385,6 +388,7 @@ impl CommonArgs {
             seed: self.seed,
             passes: self.passes.clone(),
             lora: self.adapter.shape()?,
+            learns: Role::Actor,
             name: name.to_owned(),
             device_name: self.device.clone(),
             reading: self.reading(),
@@ -546,6 +550,9 @@ impl Setup {
     /// How good a policy is on the held-out prompts, in a line, and what it says to them; `step` steps are in
     /// it.
     fn show(&self, bank: &ModelBank, step: usize) -> Result<(String, Vec<Sample>)> {
+        if self.learns == Role::Reward {
+            return Ok(("a reward model, which gives no responses".into(), Vec::new()));
+        }
         if self.data.held_out.is_empty() {
             return Ok(("no prompts are held out".into(), Vec::new()));
         }
@@ -687,6 +694,9 @@ impl Setup {
 
     /// Writes the policy in Hugging Face layout with its tokenizer, or its adapter in PEFT layout.
     pub(crate) fn save(&self, bank: &ModelBank, dir: &Path) -> Result<()> {
+        if self.learns == Role::Reward {
+            return self.save_reward_model(bank, dir);
+        }
         let trained = bank.checkpoint(Role::Actor)?;
         if let Some(adapter) = &trained.adapter {
             let base = base_name(&self.companions)?;

@@ -68,6 +68,54 @@ fn adapters_are_trained_saved_and_gone_on_with() {
     }
 }
 
+/// The last number of that name.
+fn last(lines: &[MetricsLine], name: &str) -> f64 {
+    lines.iter().rev().find_map(|line| line.get(name)).unwrap_or_else(|| panic!("{name}"))
+}
+
+#[test]
+fn first_stages_learn_and_what_they_save_is_what_the_others_take() {
+    let folder = folder();
+    let pairs = fs::read_to_string(folder.path().join("pairs.jsonl")).unwrap();
+    let demonstrations = pairs.lines().map(|line| {
+        let pair: serde_json::Value = serde_json::from_str(line).unwrap();
+        let row = serde_json::json!({ "prompt": pair["prompt"], "completion": pair["chosen"] });
+        format!("{row}\n")
+    });
+    let text: String = demonstrations.collect();
+    fs::write(folder.path().join("demonstrations.jsonl"), text).unwrap();
+    for (kind, flags) in [("full", ""), ("lora", " --lora-rank 4 --lr 3e-3")] {
+        let sft = format!(
+            "--demonstrations demonstrations.jsonl --minibatch 8 --epochs 6 --max-new-tokens 4 --out sft-{kind}{flags}"
+        );
+        let lines = trained(folder.path(), "sft", &sft);
+        let (before, after) = (lines[0].get("nll").unwrap(), last(&lines, "nll"));
+        assert!(after < 0.8 * before, "{kind}: nll {before}, then {after}");
+        let rewarding = format!(
+            "--preferences pairs.jsonl --minibatch 8 --epochs 8 --eval-every 40 --best-metric ranking_accuracy --out reward-{kind}{flags}"
+        );
+        let lines = trained(folder.path(), "reward_model", &rewarding);
+        let (before, after) = (lines[0].get("ranking_loss").unwrap(), last(&lines, "ranking_loss"));
+        assert!(after < 0.8 * before, "{kind}: loss {before}, then {after}");
+        assert!(last(&lines, "eval_ranking_accuracy") >= 0.0);
+        let policy = match kind {
+            "full" => "--model sft-full/model".to_owned(),
+            _ => format!("--model {} --adapter sft-lora/adapter", base_model_dir().display()),
+        };
+        let grpo = format!(
+            "{policy} --reward reward-{kind}/model --prompts prompts.jsonl --iterations 1 --prompts-per-iteration 2 --samples 2 --max-new-tokens 4 --out grpo-{kind}"
+        );
+        good(&run(folder.path(), "grpo", &grpo.split(' ').collect::<Vec<_>>()));
+    }
+    let adapter = folder.path().join("reward-lora/model/adapter/adapter_config.json");
+    assert!(fs::read_to_string(adapter).unwrap().contains("SEQ_CLS"));
+    let none = fault(&run(folder.path(), "sft", &["--out", "x"]));
+    assert!(none.contains("--demonstrations"), "{none}");
+    let other = ["--prompts", "prompts.jsonl", "--model", "sft-full/model"];
+    let other = fault(&run(folder.path(), "reward_model", &other));
+    assert!(other.contains("--prompts"), "{other}");
+}
+
 #[test]
 fn what_is_no_adapter_of_the_model_is_refused() {
     let folder = folder();

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A run, its program and its flags; few rows, and a checkpoint after every second step.
-const RUNS: [(&str, &str, &str); 5] = [
+const RUNS: [(&str, &str, &str); 7] = [
     (
         "dpo",
         "dpo",
@@ -38,6 +38,12 @@ const RUNS: [(&str, &str, &str); 5] = [
         "--reward reward --prompts prompts.jsonl --method dapo --iterations 6 --prompts-per-iteration 3 --samples 2 --max-new-tokens 6 --eval-every 2 --best-metric score",
     ),
     ("hydra_ppo", "hydra_rlhf", STAGES),
+    (
+        "sft",
+        "sft",
+        "--demonstrations demonstrations.jsonl --prompts prompts.jsonl --minibatch 8 --max-new-tokens 4 --eval-every 2 --best-metric nll",
+    ),
+    ("reward_model", "reward_model", "--preferences pairs.jsonl --minibatch 8"),
 ];
 
 /// The other placements of PPO, which `HYDRALIGN_KILLS` adds.
@@ -94,7 +100,7 @@ fn runs() -> Vec<(String, &'static str, String)> {
         let adapted = |(run, program, flags): (&str, _, &str)| {
             (format!("{run}_lora"), program, format!("{flags} --lora-rank 4"))
         };
-        runs.extend(RUNS.into_iter().take(4).map(adapted));
+        runs.extend(RUNS.into_iter().filter(|run| run.0 != "hydra_ppo").map(adapted));
         runs.extend(PLACEMENTS.map(|placement| {
             (placement.to_owned(), "hydra_rlhf", format!("{STAGES} --placement {placement}"))
         }));
@@ -205,7 +211,8 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
         );
         let sets: BTreeSet<_> =
             expected.samples.iter().map(|sample| (&sample.stage, sample.step)).collect();
-        assert!(sets.len() >= 2, "{name}: before and after");
+        let silent = program == "reward_model";
+        assert!(silent || sets.len() >= 2, "{name}: before and after");
         let mut cut = 0;
         for turn in 0..kills() {
             let one = folder();

@@ -1,6 +1,7 @@
 //! What happens to runs beside their own work: folders that cannot be written, disks that are full, other processes,
 //! clocks, terminals. Each ends with a clear error or goes on, and nothing that was learnt is lost.
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "what cannot be run here is told")]
 
 mod common;
 

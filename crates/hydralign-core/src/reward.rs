@@ -136,6 +136,8 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::needless_borrows_for_generic_args, reason = "pointers are what is tested")]
+    #[allow(clippy::arc_with_non_send_sync, reason = "pointers are what is tested")]
     fn a_pointer_to_a_reward_is_that_reward() {
         assert_eq!(told(&Told::default()), 2.0);
         assert_eq!(told(&mut Told::default()), 2.0);

@@ -130,8 +130,7 @@ fn a_head_of_ones_own_is_read_and_differentiated_however_passes_are_carried_out(
     let numbers = |g: &GradientsParams| ids.map(|id| host(g.get::<2>(id).unwrap())).concat();
     let expected = numbers(&at_once);
     assert!(expected.iter().any(|g| g.abs() > 1e-6));
-    let pieces =
-        Execution { logprob_chunk: Some(2), segment_blocks: Some(1), ..Execution::default() };
+    let pieces = Execution { logprob_chunk: Some(2), segment_blocks: Some(1) };
     let in_pieces = gradients(&own.with_execution(pieces).unwrap());
     assert_eq!(in_pieces.len(), at_once.len());
     assert!(relative_error(&numbers(&in_pieces), &expected) < 1e-4);

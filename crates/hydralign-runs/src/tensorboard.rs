@@ -151,6 +151,7 @@ mod tests {
     use super::*;
 
     /// The same lines as in `tests/goldens/tensorboard/generate.py`.
+    #[allow(clippy::approx_constant, reason = "a number that the golden has")]
     fn lines() -> Vec<MetricsLine> {
         let line =
             |stage: &str, step, seconds, values: &[(&str, Option<f64>)], lost: &[(&str, &str)]| {

@@ -66,7 +66,6 @@ fn a_long_run_of_ppo_stays_as_large_as_it_was_and_learns() {
     let mut observers = (&mut metrics, &mut held);
     let trained = trainer.train(&recipe, learner, &mut observers).unwrap();
     trained.ended.unwrap();
-    drop(observers);
     metrics.finish().unwrap();
 
     // Each step leaves as much as its batch needs: compare the most of many.
