@@ -36,10 +36,12 @@ const RESPONSES: &[&str] =
     &["smoke=true", "iterations=2", "prompts_per_iteration=2", "samples=2", "max-new-tokens=4"];
 
 /// The name of a recipe, its program, what makes it small and which file its data are.
-const SHIPPED: [(&str, &str, &[&str], Option<&str>); 11] = [
+const SHIPPED: [(&str, &str, &[&str], Option<&str>); 13] = [
     ("hydra_ppo", "hydra_rlhf", STAGES, None),
     ("j_hydra_ppo", "hydra_rlhf", STAGES, None),
     ("ppo_in_a_budget", "hydra_rlhf", STAGES, None),
+    ("sft", "sft", ROWS, Some("demonstrations")),
+    ("reward_model", "reward_model", ROWS, Some("preferences")),
     ("dpo", "dpo", ROWS, Some("preferences")),
     ("dpo_lora", "dpo", ROWS, Some("preferences")),
     ("simpo", "dpo", ROWS, Some("preferences")),
@@ -119,13 +121,16 @@ fn every_shipped_recipe_runs_for_two_steps_as_its_dry_run_says() {
 fn a_dry_run_counts_the_tokens_that_the_data_have() {
     let folder = tempfile::tempdir().unwrap();
     // By transformers 5.23.0 with the tokenizer of the shipped base: prompts, replies and an end to each.
-    for (name, program, data, tokens) in
-        [("dpo", "dpo", "preferences", 2805), ("kto", "kto", "labels", 1383)]
-    {
+    for (program, data, tokens) in [
+        ("sft", "demonstrations", 1506),
+        ("reward_model", "preferences", 2805),
+        ("dpo", "preferences", 2805),
+        ("kto", "labels", 1383),
+    ] {
         for epochs in [1, 3] {
             let times = format!("epochs={epochs}");
             let small = ["minibatch=20", &times];
-            let flags = flags(name, &small, Some(data));
+            let flags = flags(program, &small, Some(data));
             let dry =
                 call(folder.path(), program, &[&flags[..], &["--dry-run".to_owned()]].concat());
             assert_eq!(said(&dry, program), (3 * epochs, tokens * epochs), "{dry}");
