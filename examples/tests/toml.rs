@@ -111,7 +111,7 @@ fn every_shipped_recipe_runs_for_two_steps_as_its_dry_run_says() {
                         && line.contains(&format!(" {phase} "))
                         && line.ends_with(&format!(" {}", format_bytes(*bytes)))
                 };
-                assert!(dry.lines().any(|line| row(line)), "{name} {phase} {bytes}: {dry}");
+                assert!(dry.lines().any(row), "{name} {phase} {bytes}: {dry}");
             }
         }
     }
