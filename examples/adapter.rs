@@ -18,7 +18,7 @@ pub struct AdapterArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_rank: Option<usize>,
     /// α of the adapters, whose scale is α / rank [default: twice the rank].
-    #[arg(long, value_name = "ALPHA", requires = "lora_rank")]
+    #[arg(long, value_name = "ALPHA", requires = "lora_rank", conflicts_with = "adapter")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_alpha: Option<f64>,
     /// Go on with an adapter in PEFT layout; as it is now, it is the frozen reference too.

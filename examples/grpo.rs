@@ -260,7 +260,7 @@ impl Args {
         );
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
-        self.watch.check()?;
+        self.watch.check(&self.resume)?;
         self.limits.check()?;
         flags::counts(&[
             ("--iterations", self.iterations),

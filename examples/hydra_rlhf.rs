@@ -51,7 +51,7 @@ struct Args {
     /// PPO iterations.
     #[arg(long)]
     steps: Option<usize>,
-    /// Rank of adapters.
+    /// Rank of adapters; α keeps its ratio to it.
     #[arg(long)]
     rank: Option<usize>,
     /// Longest response that is sampled, in tokens.
@@ -133,7 +133,10 @@ impl Args {
         let mut recipe = config.settings;
         recipe.placement = self.placement.clone().unwrap_or(recipe.placement);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
-        recipe.lora.rank = self.rank.unwrap_or(recipe.lora.rank);
+        if let Some(rank) = self.rank {
+            recipe.lora.alpha *= rank as f64 / recipe.lora.rank as f64;
+            recipe.lora.rank = rank;
+        }
         let new = &mut recipe.generation.max_new_tokens;
         *new = self.max_new_tokens.unwrap_or(*new);
         recipe.memory_budget = self.memory_budget.clone().or(recipe.memory_budget);

@@ -141,7 +141,7 @@ impl Args {
         self.kto().validate()?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
-        self.watch.check()?;
+        self.watch.check(&self.resume)?;
         self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs)])
     }

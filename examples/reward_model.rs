@@ -132,7 +132,7 @@ impl Args {
         flags::not_negative("--center-rewards-coef", self.center_rewards_coef)?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
-        self.watch.check()?;
+        self.watch.check(&self.resume)?;
         self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs), ("--minibatch", self.minibatch)])
     }

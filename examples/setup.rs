@@ -246,6 +246,14 @@ impl CommonArgs {
             Some(dir) => self.own(dir, name, stop)?,
             None => self.shipped(name, stop)?,
         };
+        if let Some(lora) = &setup.lora {
+            let widest = setup.policy.trunk.architecture().shape.hidden;
+            ensure!(
+                lora.rank <= widest,
+                "--lora-rank {} is above the {widest} of the states: such adapters are larger than what they adapt",
+                lora.rank
+            );
+        }
         setup.generation.batch_size = self.decoded();
         Ok(setup)
     }
@@ -632,7 +640,7 @@ impl Setup {
                 true => RunStatus::stopped(),
                 false => RunStatus::failed(format!("{error:#}")),
             };
-            folder.set_status(&status)?;
+            folder.set_not_begun(&status)?;
             report(folder.path());
         }
         done

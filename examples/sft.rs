@@ -128,7 +128,7 @@ impl Args {
         );
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
-        self.watch.check()?;
+        self.watch.check(&self.resume)?;
         self.eval_rows.check()?;
         flags::counts(&[("--epochs", self.epochs), ("--minibatch", self.minibatch)])
     }

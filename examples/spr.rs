@@ -100,7 +100,7 @@ impl Args {
         flags::unused(&given, "spr, which learns from prompts")?;
         flags::rate("--lr", self.lr)?;
         self.resume.check()?;
-        self.watch.check()?;
+        self.watch.check(&self.resume)?;
         flags::counts(&[
             ("--iterations", self.iterations),
             ("--prompts-per-iteration", self.prompts_per_iteration),

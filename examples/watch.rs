@@ -1,6 +1,7 @@
 //! Flags of programs that measure what they train, keep the best, and say what is done when something goes bad.
 
 use crate::note;
+use crate::resume::ResumeArgs;
 use crate::setup::Setup;
 use anyhow::{Context, Result, ensure};
 use hydralign::core::random::{in_rounds, sub_seed};
@@ -102,8 +103,13 @@ pub struct LimitArgs {
 
 impl WatchArgs {
     /// # Errors
-    /// A count of 0, a negative change, a number of which it must be said whether more is better.
-    pub fn check(&self) -> Result<()> {
+    /// A count of 0, a negative change, a number of which it must be said whether more is better; a best
+    /// checkpoint without checkpoints.
+    pub fn check(&self, resume: &ResumeArgs) -> Result<()> {
+        ensure!(
+            self.best_metric.is_none() || resume.checkpoint_every > 0,
+            "--best-metric keeps the best checkpoint: --checkpoint-every must be at least 1"
+        );
         crate::flags::counts(&[
             ("--eval-every", self.eval_every.unwrap_or(1)),
             ("--patience", self.patience.unwrap_or(1)),

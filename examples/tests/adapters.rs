@@ -131,6 +131,12 @@ fn what_is_no_adapter_of_the_model_is_refused() {
     assert!(said.contains("--lora-alpha"), "{said}");
     let said = refused("--lora-alpha 8");
     assert!(said.contains("--lora-rank"), "{said}");
+    let said = refused("--adapter nowhere --lora-alpha 8");
+    assert!(said.contains("cannot be used with"), "{said}");
+    let said = refused("--lora-rank 100000");
+    assert!(said.contains("100000") && said.contains("128"), "{said}");
+    let said = refused("--checkpoint-every 0 --eval-every 2 --best-metric loss");
+    assert!(said.contains("--checkpoint-every must be at least 1"), "{said}");
     let said = refused("--adapter nowhere");
     assert!(said.contains("nowhere"), "{said}");
     let said = refused("--adapter nowhere --lora-rank 4");

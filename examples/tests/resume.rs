@@ -276,4 +276,7 @@ fn a_run_goes_on_with_its_own_settings_and_files_or_not_at_all() {
     fs::write(&weights, bytes).unwrap();
     let said = refused(&["--resume", "OUT"]);
     assert!(said.contains("weights.bpk") && said.contains("not what was written"), "{said}");
+    // Its result is complete all the same.
+    let status = fs::read_to_string(folder.path().join("OUT/status.json")).unwrap();
+    assert!(status.contains("finished"), "{status}");
 }

@@ -46,6 +46,8 @@ pub struct RunFolder {
     target: PathBuf,
     path: PathBuf,
     marker: File,
+    /// Of the run that this one goes on with.
+    earlier: Option<RunStatus>,
 }
 
 /// Who may write to a folder.
@@ -81,7 +83,8 @@ impl RunFolder {
             }
             (State::Free, _) => Self::begin(&target, &target),
             (State::Held, Overwrite::Continue) => {
-                let folder = Self::open(&target, &target)?;
+                let mut folder = Self::open(&target, &target)?;
+                folder.earlier = Self::status_of(&target);
                 entries(&target)?.iter().try_for_each(|e| tidy(e))?;
                 folder.set_status(&RunStatus::new(RunState::Running))?;
                 Ok(folder)
@@ -156,7 +159,8 @@ impl RunFolder {
 
     fn open(target: &Path, path: &Path) -> Result<Self, RunError> {
         let marker = lock(path)?;
-        Ok(Self { target: target.to_owned(), path: path.to_owned(), marker })
+        let (target, path) = (target.to_owned(), path.to_owned());
+        Ok(Self { target, path, marker, earlier: None })
     }
 
     fn mark(&self, text: &str) -> Result<(), RunError> {
@@ -200,6 +204,16 @@ impl RunFolder {
         let path = self.file(STATUS);
         let text = serde_json::to_vec_pretty(status).map_err(std::io::Error::from);
         write_atomic(&path, &text.map_err(RunError::io("write", &path))?)
+    }
+
+    /// Says that the run has not gone on, by a stop or a fault before its first step: a result that was complete
+    /// stays so.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn set_not_begun(&self, status: &RunStatus) -> Result<(), RunError> {
+        let complete = |earlier: &&RunStatus| earlier.state == RunState::Finished;
+        self.set_status(self.earlier.as_ref().filter(complete).unwrap_or(status))
     }
 
     /// The status of the run that wrote to a folder, if it has left one.

@@ -46,8 +46,10 @@ pub struct PpoRun<'a> {
     /// Seed of weights, prompts, responses and minibatches.
     pub seed: u64,
     /// Where the newest two checkpoints are kept, one after each ten steps. A run that finds some of its own there
-    /// goes on from the newest, bit for bit on the CPU. Its name holds model, prompts and settings, not the reward.
+    /// goes on from the newest, bit for bit on the CPU. Its name holds model, prompts, settings and `reward_name`.
     pub checkpoints: Option<PathBuf>,
+    /// Names the reward, of which checkpoints cannot know more: with another name it is another run.
+    pub reward_name: String,
     /// Ends the run between two steps.
     pub stop: StopFlag,
 }
@@ -75,6 +77,7 @@ impl<'a> PpoRun<'a> {
             generation,
             seed: 0,
             checkpoints: None,
+            reward_name: String::new(),
             stop: StopFlag::new(),
             prompts: prompts.iter().map(|prompt| prompt.tokens.clone()).collect(),
         }
@@ -105,13 +108,18 @@ impl<'a> PpoRun<'a> {
         Ok(Learner::new(bank, &self.optimizer))
     }
 
-    /// Trains to the end, or until it is stopped, and gives the trained model.
+    /// Trains to the end, and gives the trained model.
     ///
     /// # Errors
-    /// What [`PpoRun::run`] reports, and what has ended it: the newest checkpoint is then what is left.
+    /// What [`PpoRun::run`] reports, and what has ended it, [`TrainError::Stopped`] included: the newest checkpoint
+    /// is then what is left.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<ModelBank, TrainError> {
-        let Trained { learner, ended, .. } = self.run(observer)?;
-        ended.map(|()| learner.into_model())
+        let Trained { learner, progress, ended, .. } = self.run(observer)?;
+        ended?;
+        match progress.done < progress.steps {
+            true => Err(TrainError::Stopped),
+            false => Ok(learner.into_model()),
+        }
     }
 
     /// Trains to the end; what was learnt before a fault is not lost.
@@ -129,11 +137,11 @@ impl<'a> PpoRun<'a> {
     }
 
     fn name(&self) -> String {
-        let Self { placement, lora, ppo, parts, optimizer, lr, steps, .. } = self;
+        let Self { placement, lora, ppo, parts, optimizer, lr, steps, reward_name, .. } = self;
         let model = self.folder.model.fingerprint();
         let sampling = self.recipe().sampling;
         run_name(&format!(
-            "{model} {sampling:?} {placement:?} {lora:?} {ppo:?} {parts:?} {optimizer:?} {lr:?} {steps}"
+            "{model} {sampling:?} {placement:?} {lora:?} {ppo:?} {parts:?} {optimizer:?} {lr:?} {steps} {reward_name}"
         ))
     }
 }

@@ -76,13 +76,18 @@ impl<'a, L: PairLoss + Clone + Debug> PreferenceRun<'a, L> {
         Ok(with_reference(self.pairs.clone(), &values)?)
     }
 
-    /// Trains to the end, or until it is stopped, and gives the trained model.
+    /// Trains to the end, and gives the trained model.
     ///
     /// # Errors
-    /// What [`PreferenceRun::run`] reports, and what has ended it: the newest checkpoint is then what is left.
+    /// What [`PreferenceRun::run`] reports, and what has ended it, [`TrainError::Stopped`] included: the newest
+    /// checkpoint is then what is left.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<ModelBank, TrainError> {
-        let Trained { learner, ended, .. } = self.run(observer)?;
-        ended.map(|()| learner.into_model())
+        let Trained { learner, progress, ended, .. } = self.run(observer)?;
+        ended?;
+        match progress.done < progress.steps {
+            true => Err(TrainError::Stopped),
+            false => Ok(learner.into_model()),
+        }
     }
 
     /// Trains to the end; what was learnt before a fault is not lost.

@@ -2,6 +2,7 @@
 
 use hydralign::models::load_adapter;
 use hydralign::prelude::*;
+use hydralign::train::TrainError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,9 +78,15 @@ fn ppo_from_a_folder_sees_rows_goes_on_and_leaves_an_adapter() {
     let resumed = resumed.train(&mut stats_fn(|stats| steps.push(stats.step))).unwrap();
     assert_eq!(steps, [2, 3]);
     assert_eq!(logprobs(&resumed), logprobs(&whole));
-    // Other settings are another run.
-    let other = PpoRun { seed: 1, ..run(3, checkpoints) };
+    // Other settings are another run, and so is another reward if it is named.
+    let other = PpoRun { seed: 1, ..run(3, checkpoints.clone()) };
     assert!(other.train(&mut ()).unwrap_err().to_string().contains("another run"));
+    let other = PpoRun { reward_name: "rice".into(), ..run(3, checkpoints) };
+    assert!(other.train(&mut ()).unwrap_err().to_string().contains("another run"));
+    // What was stopped is not taken for what was trained.
+    let stopped = run(3, None);
+    stopped.stop.stop();
+    assert!(matches!(stopped.train(&mut ()), Err(TrainError::Stopped)));
 
     let out = dir.path().join("adapter");
     folder.save(&whole, &out).unwrap();
