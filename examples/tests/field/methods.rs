@@ -150,7 +150,7 @@ fn a_rollout_without_a_signal_is_shown_and_not_stepped_on() {
 }
 
 /// Flags that say where things are or what to read.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 13] = [
     "model",
     "adapter",
     "reward",
@@ -161,6 +161,8 @@ const PLACES: [&str; 11] = [
     "overwrite",
     "config",
     "resume",
+    "set",
+    "dry-run",
     "help",
 ];
 /// Flags that are off unless they are given, and then have no value.
