@@ -80,11 +80,15 @@ impl Setup {
     /// # Errors
     /// A model that cannot be built.
     pub fn policy_bank(&self, name: &str, reference: bool) -> Result<ModelBank> {
-        let placement = Placement::policy(name, reference, false);
-        let with_adapter = |p: Placement| p.with_adapter("policy").sharing_reference();
+        self.bank(Placement::policy(name, reference, false), "policy")
+    }
+
+    /// What learns in a placement: all weights, or an adapter of that name.
+    fn bank(&self, placement: Placement, adapter: &str) -> Result<ModelBank> {
+        let adapted = |p: Placement| p.with_adapter(adapter).sharing_reference();
         let placement = match (&self.policy.adapter, &self.lora) {
-            (Some(_), _) => with_adapter(placement).starting_from_adapter(false)?,
-            (None, Some(_)) => with_adapter(placement),
+            (Some(_), _) => adapted(placement).starting_from_adapter(false)?,
+            (None, Some(_)) => adapted(placement),
             (None, None) => placement,
         };
         let lora = self.lora.clone().unwrap_or_default();
@@ -109,16 +113,7 @@ impl Setup {
     /// # Errors
     /// As [`Setup::policy_bank`].
     pub fn reward_bank(&self) -> Result<ModelBank> {
-        let placement = match (&self.policy.adapter, &self.lora) {
-            (Some(_), _) => {
-                Placement::reward_model().with_adapter("reward").starting_from_adapter(false)?
-            }
-            (None, Some(_)) => Placement::reward_model().with_adapter("reward"),
-            (None, None) => Placement::reward_model(),
-        };
-        let lora = self.lora.clone().unwrap_or_default();
-        let start = Start::joint(&self.policy);
-        self.passes.carry(ModelBank::new(&placement, &start, &lora, self.seed)?)
+        self.bank(Placement::reward_model(), "reward")
     }
 
     /// Writes a reward model as a sequence-classification model, its adapter merged and beside it too.

@@ -13,7 +13,7 @@ use crate::{note, say};
 use anyhow::{Context, Result, anyhow, ensure};
 use hydralign::algorithms::sequences_fingerprint;
 use hydralign::core::CoreError;
-use hydralign::core::random::{in_rounds, sub_seed};
+use hydralign::core::random::sub_seed;
 use hydralign::data::{ChatTemplate, PromptSource, Reader, TextTokenizer, find_files};
 use hydralign::memory::Dtype;
 use hydralign::models::{
@@ -498,16 +498,6 @@ impl Setup {
         let offset = (round * prompts.len() * samples) as u64;
         let prompts = sample_prompts(prompts, samples, self.seed, offset);
         respond(bank, &prompts, &self.generation, &SamplerConfig::default(), &self.stop)
-    }
-
-    /// The prompts of a round: the data are gone through again and again, each time in a new order.
-    ///
-    /// # Errors
-    /// There are none.
-    pub fn prompts_of(&self, round: usize, count: usize) -> Result<Vec<Vec<u32>>> {
-        let (all, seed) = (self.prompts()?, sub_seed(self.seed, "prompts"));
-        let picked = in_rounds(all.len(), seed, round * count, count);
-        Ok(picked.into_iter().map(|i| all[i].clone()).collect())
     }
 
     /// Scores by a reward model that is held for it alone.

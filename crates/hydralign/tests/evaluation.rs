@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::records::{assert_same, tensors};
+use common::records::{Watch, assert_same, tensors};
 use common::{STOP, checkpoint, learner, ppo_config, prompts};
 use hydralign::algorithms::{
     AlgorithmError, Epochs, Kto, KtoExample, LearnerRecord, Pairwise, Temperature, kto_batch,
@@ -21,22 +21,6 @@ use hydralign::train::{
 };
 use std::fs;
 use std::path::Path;
-
-/// Keeps the statistics, and stops the run after a step.
-struct Watch<'a> {
-    stop: &'a StopFlag,
-    at: usize,
-    seen: Vec<Stats>,
-}
-
-impl Observer for Watch<'_> {
-    fn stats(&mut self, stats: &Stats) {
-        self.seen.push(stats.clone());
-        if stats.step == self.at {
-            self.stop.stop();
-        }
-    }
-}
 
 /// Trains with an evaluation after every second step, or without; from `folder` and until a step.
 fn train<T: Trainable, R: Recipe<T>>(

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::records::assert_same;
+use common::records::{Watch, assert_same};
 use common::{STOP, checkpoint, learner, ppo_config, prompts};
 use hydralign::algorithms::{LearnerRecord, TokenWeights, nll_batch};
 use hydralign::core::{CoreError, Loss, Objective, Outputs};
@@ -76,21 +76,6 @@ impl Recipe<Learner<ModelBank>> for Supervision {
         }
         let loss = learner.step(&Nll, &batch, lr)?.loss;
         Ok(vec![("loss".into(), loss), ("lr".into(), lr)])
-    }
-}
-
-struct Watch<'a> {
-    stop: &'a StopFlag,
-    at: usize,
-    seen: Vec<Stats>,
-}
-
-impl Observer for Watch<'_> {
-    fn stats(&mut self, stats: &Stats) {
-        self.seen.push(stats.clone());
-        if stats.step == self.at {
-            self.stop.stop();
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::records::{assert_same, tensors};
+use common::records::{Watch, assert_same, tensors};
 use common::{STOP, checkpoint, full, learner, lora, parameters, ppo_config, prompts};
 use hydralign::advantage::{KlControl, ScoreNormalisation, Selection};
 use hydralign::algorithms::{
@@ -24,22 +24,6 @@ use hydralign::train::{
 };
 use std::fs;
 use std::path::Path;
-
-/// Keeps the statistics, and stops the run after a step.
-struct Watch<'a> {
-    stop: &'a StopFlag,
-    at: usize,
-    seen: Vec<Stats>,
-}
-
-impl Observer for Watch<'_> {
-    fn stats(&mut self, stats: &Stats) {
-        self.seen.push(stats.clone());
-        if stats.step == self.at {
-            self.stop.stop();
-        }
-    }
-}
 
 /// Runs a part of a recipe as a process of its own would, on what was built anew.
 fn part<T: Trainable, R: Recipe<T>>(
